@@ -1,0 +1,356 @@
+"""
+Say what a job is: one dropped file, the state it is in, and what may happen to it.
+
+A Job is a value. Nothing here changes one; `lifecycle.advance` makes the next value and the store keeps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """
+    Name the one effect still owed to a file.
+
+    Past participles are facts; -ING is used only where something may be half done.
+    """
+
+    DISCOVERED = "discovered"
+    """A whole file stands in the inbox. `claim` moves it on; a crash leaves it where its owner put it."""
+    CLAIMED = "claimed"
+    """The file is in work and nothing was sent. `prepare` checks it; a crash leaves it to be checked again."""
+    READY = "ready"
+    """Checked, and certainly not accepted. `submit` moves it on; a crash before its point of no return leaves it here."""
+    SUBMITTING = "submitting"
+    """The point of no return was passed. Only an answer moves it on; a crash makes it a doubt."""
+    SUBMITTED = "submitted"
+    """BulkGPT gave a task ID. `poll` asks how far it is; a crash costs one more question."""
+    FINISHED = "finished"
+    """The task is complete. `download` asks for a fresh link and fetches the result; free to repeat."""
+    FETCHED = "fetched"
+    """The whole result lies beside its target under a dot-name. `deliver` renames it; a crash is seen by that name."""
+    DELIVERED = "delivered"
+    """The result was published. `archive` moves the original away; a crash is seen by the original still in work."""
+    FAILING = "failing"
+    """A verdict was reached and the file is still in work. `quarantine` moves it; a crash repeats that move."""
+    RECALLED = "recalled"
+    """A person decided to go on with a failed job. `recall` moves its file back to work; a crash repeats that move."""
+    DONE = "done"
+    """Delivered, and the original is in the archive (or deleted, where the route says so)."""
+    FAILED = "failed"
+    """The file stands in the error folder with its reason. Only a person moves it on."""
+    WITHDRAWN = "withdrawn"
+    """The file was taken back, or replaced, before it was claimed."""
+
+
+TERMINAL = frozenset({State.DONE, State.FAILED, State.WITHDRAWN})
+
+SHOWN_AS = {
+    State.DISCOVERED: "waiting",
+    State.CLAIMED: "waiting",
+    State.READY: "waiting",
+    State.RECALLED: "waiting",
+    State.SUBMITTING: "submitting",
+    State.SUBMITTED: "running",
+    State.FINISHED: "delivering",
+    State.FETCHED: "delivering",
+    State.DELIVERED: "delivering",
+    State.FAILING: "delivering",
+    State.DONE: "done",
+    State.FAILED: "failed",
+    State.WITHDRAWN: "withdrawn",
+}
+"""What people see as a job's state (contract: outcomes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """
+    Tell one look at a file from the next.
+
+    Units: *bytes* is the size; *mtime_ns* is only ever compared for equality, never with a clock.
+    """
+
+    inode: int
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    Hold everything that is remembered of one dropped file.
+
+    Shape: file names and paths are `os.fsdecode`d, so any bytes the kernel allows survive.
+    Units: `_at` are Unix seconds UTC, `_s` seconds, `_bytes` bytes; rows are CSV records without the header.
+    """
+
+    id: str
+    route: str
+    file: str  # path relative to the inbox
+    state: State
+    created_at: float
+    changed_at: float
+    due_at: float | None
+    inbox: str  # folder in which it was found
+    work: str  # folder to which it was or will be claimed; stays when the route's settings change
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    # counters, each with its own meaning
+    attempts: int = 0  # submits that were tried
+    failures: int = 0  # deferrals in a row in this state; sets the backoff
+    bad_results: int = 0  # whole bodies in a row that were no CSV
+    # what the check found
+    sha256: str | None = None
+    rows: int | None = None
+    # what BulkGPT said
+    workflow_id: str | None = None  # fixed at the point of no return
+    task_id: str | None = None
+    earlier_task_ids: tuple[str, ...] = ()
+    rows_done: int | None = None
+    rows_ok: int | None = None
+    rows_total: int | None = None
+    submitted_at: float | None = None
+    completed_at: float | None = None
+    asked_at: float | None = None  # the last time BulkGPT or its store was asked about the task
+    patience_s: float = 0.0  # how long answers have been unsatisfactory; silence counts little
+    unknown_s: float = 0.0  # how long BulkGPT has said that it does not know the task
+    # result
+    result_path: str | None = None
+    result_sha256: str | None = None
+    result_bytes: int | None = None
+    rows_out: int | None = None
+    delivered_at: float | None = None
+    archive_path: str | None = None
+    # verdict
+    code: str | None = None
+    message: str | None = None
+    line: int | None = None
+    http_status: int | None = None
+    api_message: str | None = None
+    error_path: str | None = None
+    ended_at: float | None = None
+    # what a person or another job decided
+    waits_for: str | None = None  # why it was deferred, for a person
+    related_job: str | None = None  # the job that a duplicate or a conflict is about
+    superseded_by: str | None = None
+    is_closed: bool = False  # abandoned: no longer a doubt
+    may_pay_again: bool = False  # a person allowed a duplicate
+    takes_partial: bool = False  # a person asked for what there is
+
+    @property
+    def stamp(self) -> Stamp:
+        """Give the file's identity as it was last settled."""
+        return Stamp(self.inode, self.size_bytes, self.mtime_ns)
+
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        """Give every task ID this file ever had, the present one last."""
+        return self.earlier_task_ids if self.task_id is None else (*self.earlier_task_ids, self.task_id)
+
+    @property
+    def is_doubt(self) -> bool:
+        """Tell whether nobody knows if this file was accepted."""
+        return self.code == "submission_unknown" and self.state in {State.FAILING, State.FAILED} and not self.is_closed
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What may happen to a job. Events carry facts; `lifecycle.TRANSITIONS` says where they lead.
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The file left the inbox, or was replaced, before it was claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The file stands in work; *stamp* is what it was there. Not *is_settled*: somebody wrote to it meanwhile."""
+
+    stamp: Stamp
+    is_settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """The claimed file was written to by somebody who still holds it open: check it again when it is quiet."""
+
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The file passed its check; these are the bytes that may be sent."""
+
+    stamp: Stamp
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The last block of the body is about to be released."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """BulkGPT gave a task ID."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """
+    It did not work, and nothing was lost: try again later.
+
+    Units: *retry_after_s* wins over our own backoff. Not *is_failure*: it was simply not our turn.
+    """
+
+    reason: str
+    retry_after_s: float | None = None
+    is_failure: bool = True
+    is_bad_result: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """BulkGPT answered that the task is not complete yet; *word* is its own status word."""
+
+    word: str
+    rows_done: int | None = None
+    rows_ok: int | None = None
+    rows_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMissed:
+    """BulkGPT answered that it does not know the task ID (it may say so for minutes after a submit)."""
+
+    api_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The task is complete and offered a link."""
+
+    rows_done: int | None = None
+    rows_ok: int | None = None
+    rows_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The whole result is on disk beside *path*, its target."""
+
+    path: str
+    sha256: str
+    bytes: int
+    rows_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retargeted:
+    """The target name of the move at hand was chosen, or had to be chosen again because it was taken."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The result was published; *archive_path* is where the original goes (None: it is deleted)."""
+
+    archive_path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """The original is in the archive with its receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """A verdict was reached, with a code of the contract."""
+
+    code: str
+    message: str
+    line: int | None = None
+    http_status: int | None = None
+    api_message: str | None = None
+    related_job: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """File and reason stand in the error folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """
+    A person decided to go on with a failed job.
+
+    Shape: with a *task_id* it goes on asking about that task (free); without one the file is checked and sent again.
+    """
+
+    task_id: str | None
+    may_pay_again: bool = False
+    takes_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The file is back in work and will be checked and sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The file is back in work and its task will be asked about again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A person asked for the result of a delivered job once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A person closed a failed job; its file stays in the error folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """The file was moved from error back into the inbox and is now the job *by*."""
+
+    by: str
+
+
+Event = (
+    Vanished
+    | Claimed
+    | Disturbed
+    | Prepared
+    | Passed
+    | Accepted
+    | Deferred
+    | Progressed
+    | TaskMissed
+    | Finished
+    | Fetched
+    | Retargeted
+    | Delivered
+    | Archived
+    | GaveUp
+    | Quarantined
+    | Recalled
+    | Restored
+    | Resumed
+    | Reopened
+    | Abandoned
+    | Superseded
+)

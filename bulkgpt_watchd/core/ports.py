@@ -1,0 +1,251 @@
+"""
+Say what the scheduler and the effects need of the outside.
+
+Each Protocol has one adapter; tests bring fakes that pass the same suites. Calls of `Folders` block and are run in the
+route's own threads; calls of the others are awaited on the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from bulkgpt_watchd.core.job import Event, Job, Stamp, State
+from bulkgpt_watchd.core.wire import TaskStatus
+
+
+class Clock(Protocol):
+    """Tell the time. Wall time never jumps while we run: it is the wall time of the start plus monotonic time since."""
+
+    def now(self) -> float:
+        """Give Unix seconds UTC."""
+
+    def monotonic(self) -> float:
+        """Give monotonic seconds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; a fake clock jumps."""
+
+    def jitter(self) -> float:
+        """Give a number in [0, 1)."""
+
+
+# --- Folders ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LookRules:
+    """Say which names of an inbox are meant (contract: what is taken)."""
+
+    match: tuple[str, ...]
+    is_recursive: bool
+    done_file: str | None
+    on_network: bool  # a look is then open + fstat, because stat alone is stale
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    Hold one look at an inbox.
+
+    Shape: *files* has every matching regular file that is not in `known` (those are looked at only for being there);
+        *present* all matching names; *marked* those with a marker; *ignored* maps names that were passed over for
+        what they are (link, FIFO, folder …) to the reason; *unreadable* maps names to the error's text.
+    """
+
+    files: Mapping[str, Stamp]
+    present: frozenset[str]
+    marked: frozenset[str]
+    ignored: Mapping[str, str]
+    unreadable: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Identify where a folder lies: by mount point and type, never by device or inode numbers."""
+
+    point: str
+    fstype: str
+    is_network: bool
+
+
+class Folders(Protocol):
+    """
+    Touch the files of users: the only module that does.
+
+    Errors of every call: SourceVanished, SourceChanged, NameTaken, InUse, DiskTrouble; nothing else leaves.
+    """
+
+    def look(self, inbox: Path, rules: LookRules, known: Collection[str]) -> Look: ...
+    def ends_line(self, inbox: Path, name: str) -> bool: ...
+    def claim(self, inbox: Path, name: str, work: Path, work_name: str, stamp: Stamp, marker: tuple[str, str] | None) -> Stamp: ...
+    def unclaim_marker(self, inbox: Path, marker_name: str, work: Path, taken_name: str) -> None: ...
+    def open_source(self, work: Path, names: Sequence[str]) -> tuple[BinaryIO, Stamp]: ...
+    def stamp_of(self, source: BinaryIO) -> Stamp: ...
+    def rename_in_work(self, work: Path, source: str, target: str) -> None: ...
+    def exists(self, path: Path) -> bool: ...
+    def free_target(self, folder: Path, name: str, job_id: str, sidecar_suffixes: Sequence[str]) -> str: ...
+    def create(self, folder: Path, name: str, mode: int | None, group: str | None) -> BinaryIO: ...
+    def finish(self, target: BinaryIO, folder: Path) -> None: ...
+    def read_blocks(self, folder: Path, name: str) -> Iterator[bytes]: ...
+    def publish(self, folder: Path, temp_name: str, name: str) -> None: ...
+    def move(self, source: Path, target: Path) -> None: ...
+    def write_whole(self, folder: Path, name: str, content: bytes, *, replace: bool) -> None: ...
+    def remove(self, path: Path) -> None: ...
+    def list_work(self, work: Path) -> Mapping[str, Stamp]: ...
+    def read_small(self, path: Path) -> bytes | None: ...
+    def make_work(self, work: Path) -> None: ...
+    def make_folder(self, path: Path) -> None: ...
+    def probe(self, folder: Path) -> None: ...
+    def free_bytes(self, folder: Path) -> int: ...
+    def mount_of(self, folder: Path) -> Mount: ...
+
+
+# --- BulkGPT ---------------------------------------------------------------------------------------------------------
+
+PassPoint = Callable[[], Awaitable[None]]
+"""Awaited once, when only the last block is held back. Returns when it may go; raises what stops it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """
+    Describe one CSV to send.
+
+    Shape: *read* gives the next block of at most n bytes, b"" at the end, in the route's thread.
+    """
+
+    workflow_id: str
+    bytes: int
+    sha256: str
+    read: Callable[[int], Awaitable[bytes]]
+
+
+@dataclass(slots=True)
+class Download:
+    """
+    Describe the answer to a result link before its body is read.
+
+    Units: *expected_bytes* is the Content-Length; None together with not *is_delimited* means that the end of the body
+        cannot be told from a cut.
+    """
+
+    expected_bytes: int | None
+    is_delimited: bool
+    blocks: AsyncIterator[bytes] = field(repr=False)
+
+
+class Api(Protocol):
+    """Speak with BulkGPT. The download side never sees the key."""
+
+    async def submit(self, upload: Upload, pass_point: PassPoint) -> str:
+        """
+        Send one CSV and give its task ID.
+
+        Errors: Unavailable, Denied, Refused, SourceChanged (the bytes are not the checked ones) and whatever
+            *pass_point* or *read* raise: certainly not accepted. OutcomeUnknown: a doubt.
+        Repeat: NO, once *pass_point* has returned.
+        """
+
+    async def status(self, task_id: str) -> TaskStatus:
+        """
+        Ask how far a task is.
+
+        Errors: Unavailable, Denied, TaskNotKnown, ReplyNotUnderstood.
+        """
+
+    def download(self, url: str) -> AbstractAsyncContextManager[Download]:
+        """
+        Open a result link; the blocks raise LinkBroken when the body is cut, stalls or grows past the limit.
+
+        Errors: LinkBroken.
+        """
+
+    async def reload_key(self) -> bool:
+        """Read the key again; tell whether it is another one now."""
+
+
+# --- Store -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Name a job with the same bytes, and why it stands in the way (contract: `duplicate`)."""
+
+    job: Job
+    is_moved_back: bool  # its file was taken out of the error folder
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Ask for due jobs of one lane and route."""
+
+    state: State
+    route: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """Hold one line of a job's history."""
+
+    at: float
+    event: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Select jobs for a person; None means any."""
+
+    routes: tuple[str, ...] | None = None
+    states: tuple[State, ...] | None = None
+    codes: tuple[str, ...] | None = None
+    since: float | None = None
+    limit: int | None = None
+
+
+class Store(Protocol):
+    """
+    Remember jobs.
+
+    Every write is on disk (synchronous) when its call returns. Writes of one turn of the loop share a transaction.
+    Errors of every call: DiskTrouble (full, read-only, failing: nothing was written).
+    """
+
+    async def add(self, jobs: Sequence[Job]) -> None: ...
+    async def save(self, old: Job, new: Job, event: Event) -> bool:
+        """
+        Write *new* and a journal line if the job is still in the state and of the change time of *old*.
+
+        Shape: False: somebody else moved it on; drop what you did.
+        """
+
+    async def pass_point(self, old: Job, new: Job, *, max_outstanding: int, duplicates_since: float | None) -> Job | int | None:
+        """
+        In one transaction: refuse if a twin stands in the way (its Job) or too many tasks are outstanding (their number), else write *new*.
+
+        Shape: None: written and on disk. A stale *old* raises SourceChanged.
+        """
+
+    async def accept(self, old: Job, new: Job, event: Event, conflict: Callable[[Job, Job], Job]) -> tuple[Job, ...]:
+        """
+        Write an accepted submit; if other jobs hold the same task ID, write `conflict(job, other)` for both instead.
+
+        Shape: the jobs as they now stand; the first is the accepted one.
+        """
+
+    async def get(self, job_id: str) -> Job | None: ...
+    async def due(self, wants: Sequence[Want], now: float) -> list[Job]: ...
+    async def next_due(self, states: Collection[State], routes: Collection[str]) -> float | None: ...
+    async def query(self, query: Query) -> list[Job]: ...
+    async def twin(self, job: Job, duplicates_since: float | None) -> Job | None: ...
+    async def counts(self) -> Mapping[tuple[str, State], int]: ...
+    async def journal(self, job_id: str) -> list[JournalEntry]: ...
+    async def facts(self) -> dict[str, Any]: ...
+    async def set_fact(self, key: str, value: Any) -> None: ...
+    async def rename_route(self, old: str, new: str) -> None: ...
+    async def audit(self, at: float, by: str, action: str, target: str, detail: str) -> None: ...
