@@ -99,6 +99,7 @@ class Job:
     inode: int
     size_bytes: int
     mtime_ns: int
+    revision: int = 0  # counts the written changes; the store refuses a change of an older one
     # counters, each with its own meaning
     attempts: int = 0  # submits that were tried
     failures: int = 0  # deferrals in a row in this state; sets the backoff

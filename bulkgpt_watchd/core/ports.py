@@ -172,11 +172,12 @@ class Api(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
-    """Name a job with the same bytes, and why it stands in the way (contract: `duplicate`)."""
+class Change:
+    """Hold one step of a job: the row as it was, as it will be, and the event that made the difference."""
 
-    job: Job
-    is_moved_back: bool  # its file was taken out of the error folder
+    old: Job
+    new: Job
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,32 +218,42 @@ class Store(Protocol):
     """
 
     async def add(self, jobs: Sequence[Job]) -> None: ...
-    async def save(self, old: Job, new: Job, event: Event) -> bool:
+    async def save(self, change: Change) -> bool:
         """
-        Write *new* and a journal line if the job is still in the state and of the change time of *old*.
+        Write the new row and a journal line if the job still stands as the old row says (id, revision).
 
         Shape: False: somebody else moved it on; drop what you did.
         """
 
-    async def pass_point(self, old: Job, new: Job, *, max_outstanding: int, duplicates_since: float | None) -> Job | int | None:
+    async def pass_point(
+        self, change: Change, *, max_outstanding: int, obstacle: Callable[[Sequence[Job]], Job | None]
+    ) -> Job | int | None:
         """
-        In one transaction: refuse if a twin stands in the way (its Job) or too many tasks are outstanding (their number), else write *new*.
+        Count a submit against its limits and write it, in one transaction.
 
-        Shape: None: written and on disk. A stale *old* raises SourceChanged.
+        Shape: None: written and on disk. A Job: *obstacle*, given `twins`, named it. A number: so many tasks are
+            outstanding (SUBMITTING or SUBMITTED) already. Otherwise nothing was written.
+        Errors: SourceChanged: the old row is stale.
         """
 
-    async def accept(self, old: Job, new: Job, event: Event, conflict: Callable[[Job, Job], Job]) -> tuple[Job, ...]:
+    async def accept(self, change: Change, settle: Callable[[Sequence[Job]], tuple[Change, ...]]) -> tuple[Change, ...]:
         """
-        Write an accepted submit; if other jobs hold the same task ID, write `conflict(job, other)` for both instead.
+        Write an accepted submit, in one transaction with whoever holds the same task ID already.
 
-        Shape: the jobs as they now stand; the first is the accepted one.
+        Shape: without holders *change* is written; else all that `settle(holders)` gives. Returns what was written.
+        """
+
+    async def twins(self, job: Job) -> list[Job]:
+        """
+        Give the other jobs of the same route that have the same bytes, or failed under the same file name.
+
+        Shape: without WITHDRAWN and superseded ones; by sha256, or by `file` where the state is FAILED. Newest first.
         """
 
     async def get(self, job_id: str) -> Job | None: ...
     async def due(self, wants: Sequence[Want], now: float) -> list[Job]: ...
     async def next_due(self, states: Collection[State], routes: Collection[str]) -> float | None: ...
     async def query(self, query: Query) -> list[Job]: ...
-    async def twin(self, job: Job, duplicates_since: float | None) -> Job | None: ...
     async def counts(self) -> Mapping[tuple[str, State], int]: ...
     async def journal(self, job_id: str) -> list[JournalEntry]: ...
     async def facts(self) -> dict[str, Any]: ...
