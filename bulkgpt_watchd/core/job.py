@@ -22,7 +22,7 @@ class State(StrEnum):
     CLAIMED = "claimed"
     """The file is in work and nothing was sent. `prepare` checks it; a crash leaves it to be checked again."""
     READY = "ready"
-    """Checked, and certainly not accepted. `submit` moves it on; a crash before its point of no return leaves it here."""
+    """Checked, and certainly not accepted. `submit` moves it on; a crash before the last block leaves it here."""
     SUBMITTING = "submitting"
     """The point of no return was passed. Only an answer moves it on; a crash makes it a doubt."""
     SUBMITTED = "submitted"
@@ -189,6 +189,7 @@ class Prepared:
     stamp: Stamp
     sha256: str
     rows: int
+    supersedes: tuple[str, ...] = ()  # failed jobs whose file this is, moved back from the error folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +301,7 @@ class Recalled:
     """
 
     task_id: str | None
+    error_path: str | None  # where the file stands now
     may_pay_again: bool = False
     takes_partial: bool = False
 

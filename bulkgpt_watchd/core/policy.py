@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bulkgpt_watchd.core.job import Job
 
 POLL_SHARE_OF_REST = 0.5
-"""Ask again after this share of the time a task is predicted to need: the rate is a guess that gets better near the end."""
+"""Ask again after this share of the predicted rest: the rate is a guess that gets better near the end."""
 
 POLL_SHARE_OF_AGE = 0.1
 """Without counters, ask again after a tenth of the task's age: at most a tenth of its life is added as waiting."""
@@ -36,6 +36,28 @@ class Policy:
     poll_max_s: float
     settle_s: float
     task_timeout_s: float
+
+
+def waited_s(job: Job, now: float, policy: Policy) -> float:
+    """
+    Say how much of the time since the last answer counts against patience.
+
+    Shape: only time that was asked about: silence of the API, our own stops and clock jumps between two runs count
+        little, so a paid task is never failed by them.
+    """
+    if job.asked_at is None:
+        return 0.0
+    return min(max(now - job.asked_at, 0.0), max(SILENCE_COUNTS_AT_MOST_S, 2 * policy.poll_max_s))
+
+
+def patience_left_s(job: Job, policy: Policy) -> float:
+    """Say how long a task may go on before its time is over; never below the shortest pause between two polls."""
+    return max(policy.task_timeout_s - job.patience_s, policy.poll_min_s)
+
+
+def unknown_patience_s(policy: Policy) -> float:
+    """Say how long "I do not know this task" is waited out on this route."""
+    return min(UNKNOWN_TASK_PATIENCE_S, policy.task_timeout_s)
 
 
 def backoff(failures: int, minimum_s: float, maximum_s: float, jitter: float) -> float:

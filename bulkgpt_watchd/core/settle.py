@@ -101,7 +101,7 @@ class Settler:
         if quiet.settle_s <= 0:
             return 0.0
         # A second look is due even when the clock says that the time is over.
-        wait_s = max(quiet.settle_s - age_s, quiet.settle_s if seen.looks < 2 else 0.0)  # noqa: PLR2004 the two looks
+        wait_s = max(quiet.settle_s - age_s, quiet.settle_s if seen.looks < 2 else 0.0)
         if wait_s > 0:
             return wait_s
         if seen.has_end is None:
