@@ -6,6 +6,10 @@ PYTHON_IN_VENV := .venv/bin/python
 WORKERS ?= 4
 LOCK := $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
+# Interrupted, or its Python was upgraded or removed: then no stamp counts, and .ci/setup makes it anew.
+$(shell [ -e .venv/.complete ] && $(PYTHON_IN_VENV) -c 'import pip' 2>/dev/null || \
+    rm -f .venv/.complete .venv/.runtime .venv/.dev)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-system format lock clean
 
