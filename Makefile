@@ -38,7 +38,7 @@ lock: .venv/.dev ## pin the dependencies again; with UPGRADE=--upgrade to the ne
 	$(LOCK) $(UPGRADE) pyproject.toml --group dev -c requirements/runtime.txt -c requirements/build.txt -o requirements/dev.txt
 
 clean: ## remove .venv, caches and built packages
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find bulkgpt_watchd tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml .ci/setup
