@@ -6,10 +6,12 @@ They live only at the edge: an effect turns each into exactly one event.
     WatchdError
     ├── Unavailable          certainly not taken; try again later
     │   └── InUse            the file is held by somebody else; later, without limit
+    ├── NotOurTurn           nothing went wrong: paused, gate shut, stopping, or too many under way
     ├── Denied               key, account, or not BulkGPT at all: shut the gate, touch no file
     ├── Refused              this file or this workflow: give up, with a code of the contract
     ├── OutcomeUnknown       the whole request was out, no readable answer: a doubt
     ├── ReplyNotUnderstood   a free call was answered with something we cannot read; ask again
+    ├── TaskNotKnown         BulkGPT says it does not know this task ID; it may for minutes after a submit
     ├── LinkBroken           a result link gave no result: ask for a fresh one
     ├── SourceVanished       the file is gone, by a hand that was not ours
     ├── SourceChanged        the file is not the one that was looked at before
@@ -42,6 +44,10 @@ class Unavailable(WatchdError):
 
 class InUse(Unavailable):
     """Say that somebody else holds the file (EBUSY, EACCES, ESTALE, EAGAIN)."""
+
+
+class NotOurTurn(WatchdError):
+    """Say why a submit was held back at its point of no return; nothing was sent whole."""
 
 
 class Denied(WatchdError):
@@ -82,6 +88,10 @@ class OutcomeUnknown(WatchdError):
 
 class ReplyNotUnderstood(WatchdError):
     """Say that a free call got an answer which is not BulkGPT's."""
+
+
+class TaskNotKnown(WatchdError):
+    """Say that BulkGPT does not know this task ID; it may say so for minutes after a submit. The text is BulkGPT's."""
 
 
 class LinkBroken(WatchdError):

@@ -52,7 +52,8 @@ class Gate:
 
     position: str = "open"  # open | half | shut
     reason: str | None = None
-    since: float | None = None
+    since: float | None = None  # not open since
+    shut_at: float | None = None  # shut the last time at
     probe_at: float | None = None
     openings: int = 0  # half openings and failed probes since the last accepted submit; sets the backoff
     strikes: int = 0  # doubts at half open since the last accepted submit
@@ -88,6 +89,7 @@ def accepted(gate: Gate, route: str, workflow_id: str, now: float) -> Gate:
         position="open",
         reason=None,
         since=None,
+        shut_at=None,
         probe_at=None,
         openings=0,
         strikes=0,
@@ -198,6 +200,7 @@ def _shut(gate: Gate, reason: str, now: float, retry_s: tuple[float, float]) -> 
         position="shut",
         reason=reason,
         since=gate.since if gate.since is not None else now,
+        shut_at=now,
         probe_at=now + backoff(gate.openings + 1, *retry_s, 0.0),
         epoch=gate.epoch + 1,
     )

@@ -7,11 +7,12 @@ from bulkgpt_watchd.core.policy import Policy, unknown_patience_s, waited_s
 from bulkgpt_watchd.core.wire import TaskStatus
 
 
-def of_status(job: Job, status: TaskStatus, now: float, policy: Policy) -> Event:
+def of_status(job: Job, status: TaskStatus, now: float, policy: Policy, *, takes_partial: bool) -> Event:
     """
     Say what a readable answer about the task means for the job.
 
-    Shape: Finished only with a link; a task that was complete before and is not now is waited for.
+    Shape: Finished only with a link; a task that was complete before and is not now is waited for. Not
+        *takes_partial*: the route wants a result of all rows or none.
     """
     if status.phase == "error":
         return GaveUp("task_error", f'BulkGPT ended the task with "{status.word}".')
@@ -19,6 +20,8 @@ def of_status(job: Job, status: TaskStatus, now: float, policy: Policy) -> Event
         return GaveUp("task_canceled", f'BulkGPT ended the task with "{status.word}".')
     if status.phase == "completed" and status.rows_ok == 0 and (status.rows_total or job.rows):
         return GaveUp("task_error", "BulkGPT completed the task without one good row.")
+    if status.phase == "completed" and not takes_partial and _rows_failed(job, status):
+        return GaveUp("task_partial", f"{_rows_failed(job, status)} of the rows failed at BulkGPT.")
     if status.phase == "completed" and status.download_url is not None:
         return Finished(status.rows_done, status.rows_ok, status.rows_total)
     if job.patience_s + waited_s(job, now, policy) >= policy.task_timeout_s:
@@ -39,3 +42,10 @@ def of_unknown_task(job: Job, api_message: str, now: float, policy: Policy) -> E
     if job.state is State.FINISHED:
         return Deferred(f"BulkGPT says: {api_message}")
     return TaskMissed(api_message)
+
+
+def _rows_failed(job: Job, status: TaskStatus) -> int:
+    total = status.rows_total if status.rows_total is not None else job.rows
+    if status.rows_ok is None or total is None:
+        return 0
+    return max(total - status.rows_ok, 0)

@@ -1,0 +1,145 @@
+"""Take a file in: claim it, then check it before anything is paid."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from bulkgpt_watchd.core import table
+from bulkgpt_watchd.core.duplicates import DuplicateRule, obstacle, superseded
+from bulkgpt_watchd.core.errors import Refused, SourceChanged, SourceVanished
+from bulkgpt_watchd.core.job import Claimed, Disturbed, Event, GaveUp, Job, Prepared, Stamp, State, Vanished
+from bulkgpt_watchd.core.names import marker_taken_name, printable, render_marker_name
+from bulkgpt_watchd.core.outcomes import OUTCOMES
+from bulkgpt_watchd.core.ports import Folders
+from bulkgpt_watchd.effects.outside import Outside, Task
+
+READ_BYTES = 256 * 1024
+"""Block size of checking: large enough that reading costs nothing, small enough for constant memory."""
+
+
+async def claim(outside: Outside, task: Task) -> Event:
+    """
+    Rename the file from the inbox into work; with a marker, the marker first.
+
+    Errors: InUse, DiskTrouble: later.
+    Repeat: yes; a file that is gone from the inbox and stands in work was claimed.
+    """
+    job, run, folders = task.job, outside.run, outside.folders
+    inbox, done_file = Path(job.inbox), task.route.ready.done_file
+    marker = None
+    if done_file is not None:
+        marker = (render_marker_name(done_file, job.file), marker_taken_name(job.id, job.file))
+    try:
+        stamp = await run(job.route, folders.claim, inbox, job.file, task.work, task.plain_name, job.stamp, marker)
+    except (SourceVanished, SourceChanged):
+        if marker is not None:
+            await run(job.route, folders.unclaim_marker, inbox, marker[0], task.work, marker[1])
+        return Vanished()
+    return Claimed(stamp, is_settled=stamp == job.stamp)
+
+
+async def prepare(outside: Outside, task: Task) -> Event:
+    """
+    Check and hash the claimed file, and look whether the same bytes were submitted before.
+
+    Errors: Refused: with the contract's code. SourceVanished: lost. DiskTrouble, InUse: later.
+    Repeat: yes; nothing is changed but sidecars of failed jobs that this file supersedes.
+    """
+    job, run, folders = task.job, outside.run, outside.folders
+    if task.route.ready.done_file is not None:
+        # The claim is committed, so the marker that was taken has served.
+        await run(job.route, folders.remove, task.work / marker_taken_name(job.id, job.file))
+    limit = task.api.max_upload_bytes
+    if limit is not None and job.size_bytes > limit:
+        raise Refused("too_large", f"The file has {job.size_bytes} bytes; api.max_upload_bytes is {limit}.")
+    stamp, sha256, facts = await run(
+        job.route, _inspect, folders, task.work, (task.plain_name, task.sent_name), job.stamp, _rules(task)
+    )
+    if facts is None:
+        return Disturbed(stamp)
+    hashed = Prepared(stamp, sha256, facts.rows)
+    return await _against_twins(outside, task, hashed)
+
+
+def duplicate_rule(task: Task, now: float) -> DuplicateRule:
+    """Give what the route says about duplicates, at this moment."""
+    return DuplicateRule(
+        is_on=task.route.duplicates == "error",
+        workflow_id=task.route.workflow_id,
+        since=now - task.route.duplicate_window,
+    )
+
+
+def duplicate_of(other: Job) -> GaveUp:
+    """Give the verdict of a file whose bytes *other* has, naming that job and its result."""
+    where = f"; its result is {printable(other.result_path)}" if other.delivered_at and other.result_path else ""
+    state = f"it failed with {other.code}: {OUTCOMES[other.code].meaning}" if other.code else f"it is {other.state}"
+    return GaveUp(
+        "duplicate",
+        f"Job {other.id} ({printable(other.file)}) has the same bytes on this route; {state}{where}",
+        related_job=other.id,
+    )
+
+
+async def _against_twins(outside: Outside, task: Task, prepared: Prepared) -> Event:
+    """Refuse the same bytes, or take over from failed jobs whose file was moved back into the inbox."""
+    job = replace(task.job, sha256=prepared.sha256)
+    twins = await outside.store.twins(job)
+    moved_back = {
+        twin.id
+        for twin in twins
+        if twin.state is State.FAILED
+        and twin.error_path is not None
+        and not await outside.run(job.route, outside.folders.exists, Path(twin.error_path))
+    }
+    other = obstacle(job, twins, duplicate_rule(task, outside.clock.now()), moved_back)
+    if other is not None:
+        return duplicate_of(other)
+    old_ones = superseded(twins, moved_back)
+    for twin in twins:
+        if twin.id in old_ones and twin.error_path is not None:
+            await outside.run(job.route, outside.folders.remove, Path(twin.error_path + ".error.json"))
+    return replace(prepared, supersedes=old_ones)
+
+
+def _rules(task: Task) -> table.Rules:
+    csv = task.route.csv
+    return table.Rules(
+        delimiter=None if csv.delimiter == "auto" else csv.delimiter,
+        required_columns=csv.required_columns,
+        max_rows=csv.max_rows,
+        check=csv.check != "off",
+    )
+
+
+def _inspect(
+    folders: Folders, work: Path, names: Sequence[str], settled: Stamp, rules: table.Rules
+) -> tuple[Stamp, str, table.Facts | None]:
+    """Check and hash one file; no facts: somebody wrote to it since it was settled."""
+    source, before = folders.open_source(work, names)
+    with source:
+        if before != settled:
+            return before, "", None
+        digest = hashlib.sha256()
+        facts: table.Facts | None = None
+        refusal: Refused | None = None
+        try:
+            facts = table.check(_hashed_blocks(source, digest), rules)
+        except Refused as error:
+            refusal = error
+        after = folders.stamp_of(source)
+        if after != before:
+            return after, "", None
+        if refusal is not None:
+            raise refusal
+        return after, digest.hexdigest(), facts
+
+
+def _hashed_blocks(source: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
+    while block := source.read(READ_BYTES):
+        digest.update(block)
+        yield block

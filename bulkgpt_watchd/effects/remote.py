@@ -1,0 +1,109 @@
+"""Ask about a task, and fetch its result: free calls, repeated as needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from bulkgpt_watchd.core import table
+from bulkgpt_watchd.core.errors import LinkBroken, Refused, TaskNotKnown
+from bulkgpt_watchd.core.job import Deferred, Event, Fetched, Finished, GaveUp, Job
+from bulkgpt_watchd.core.names import base_name, render_result_name, temp_name
+from bulkgpt_watchd.core.policy import BAD_RESULT_TRIES, waited_s
+from bulkgpt_watchd.core.ports import Download
+from bulkgpt_watchd.core.verdict import of_status, of_unknown_task
+from bulkgpt_watchd.effects.outside import Outside, Task
+
+
+async def poll(outside: Outside, task: Task) -> Event:
+    """
+    Ask how far the task is.
+
+    Errors: Unavailable, Denied, ReplyNotUnderstood: later; a paid task is never failed by silence.
+    Repeat: yes, it is a free question.
+    """
+    event, _ = await _ask(outside, task)
+    return event
+
+
+async def download(outside: Outside, task: Task) -> Event:
+    """
+    Fetch the whole result under a dot-name beside its target.
+
+    A fresh link is asked for each time: links expire, and none has to be remembered.
+    Errors: as poll; DiskTrouble: later.
+    Repeat: yes; a result that is there under its dot-name is fetched anew.
+    """
+    event, url = await _ask(outside, task)
+    if url is None or not isinstance(event, Finished):
+        return event
+    try:
+        async with outside.api.download(url) as answer:
+            return await _store(outside, task, answer)
+    except LinkBroken as error:
+        return _later_or_never(outside, task, "result_unavailable", str(error))
+    except Refused as error:
+        if task.job.bad_results + 1 >= BAD_RESULT_TRIES:
+            return GaveUp("result_invalid", str(error), line=error.line)
+        return Deferred(str(error), is_bad_result=True)
+
+
+async def _ask(outside: Outside, task: Task) -> tuple[Event, str | None]:
+    job = task.job
+    if job.task_id is None:
+        raise ValueError(f"there is no task ID to ask about in job {job.id}")
+    takes_partial = job.takes_partial or task.route.on_partial == "deliver"
+    try:
+        status = await outside.api.status(job.task_id)
+    except TaskNotKnown as error:
+        return of_unknown_task(job, str(error), outside.clock.now(), task.policy), None
+    event = of_status(job, status, outside.clock.now(), task.policy, takes_partial=takes_partial)
+    return event, status.download_url
+
+
+def _later_or_never(outside: Outside, task: Task, code: str, message: str) -> Event:
+    waited = task.job.patience_s + waited_s(task.job, outside.clock.now(), task.policy)
+    return GaveUp(code, message) if waited >= task.policy.task_timeout_s else Deferred(message)
+
+
+async def _store(outside: Outside, task: Task, answer: Download) -> Event:
+    job, run, folders = task.job, outside.run, outside.folders
+    folder, name = result_place(task)
+    if folder != task.route.outbox:
+        await run(job.route, folders.make_folder, folder)
+    temp = temp_name(job.id, job.file)
+    target = await run(job.route, folders.create, folder, temp, task.route.result.mode, task.route.result.group)
+    digest, size_bytes = hashlib.sha256(), 0
+    try:
+        async for block in answer.blocks:
+            digest.update(block)
+            size_bytes += len(block)
+            await run(job.route, target.write, block)
+        await run(job.route, folders.finish, target, folder)
+        rows_out = await run(job.route, _rows, outside, folder, temp)
+        _fits(job, rows_out, answer, size_bytes)
+        name = await run(job.route, folders.free_target, folder, name, job.id, ())
+    except BaseException:
+        target.close()
+        await run(job.route, folders.remove, folder / temp)
+        raise
+    return Fetched(str(folder / name), digest.hexdigest(), size_bytes, rows_out)
+
+
+def _fits(job: Job, rows_out: int, answer: Download, size_bytes: int) -> None:
+    """Refuse what cannot be told from a cut: no length, no chunks, and other rows than went in."""
+    if not answer.is_delimited and rows_out != job.rows:
+        raise LinkBroken(
+            f"the result came without a length and has {rows_out} rows for {job.rows} ({size_bytes} bytes): maybe cut"
+        )
+
+
+def result_place(task: Task) -> tuple[Path, str]:
+    """Give the folder and the wanted name of the result; sub-folders of the inbox are kept."""
+    relative = render_result_name(task.route.result.name, task.job.file, task.job.id)
+    return task.route.outbox / os.path.dirname(relative), base_name(relative)
+
+
+def _rows(outside: Outside, folder: Path, name: str) -> int:
+    return table.rows_of_result(outside.folders.read_blocks(folder, name))
