@@ -1,0 +1,33 @@
+"""Turn YAML into frozen settings, or into every mistake at once with file, line and column."""
+
+from __future__ import annotations
+
+from bulkgpt_watchd.config.api_key import ApiKey, read_api_key
+from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake, shown
+from bulkgpt_watchd.config.models import ApiSettings, ControlSettings, DownloadSettings, LogSettings, StateSettings
+from bulkgpt_watchd.config.presence import check_folders
+from bulkgpt_watchd.config.route import CsvSettings, PollSettings, ReadySettings, ResultSettings, Route
+from bulkgpt_watchd.config.settings import Settings, control_socket, default_path, load
+
+__all__ = [
+    "ApiKey",
+    "ApiSettings",
+    "ConfigInvalid",
+    "ControlSettings",
+    "CsvSettings",
+    "DownloadSettings",
+    "LogSettings",
+    "Mistake",
+    "PollSettings",
+    "ReadySettings",
+    "ResultSettings",
+    "Route",
+    "Settings",
+    "StateSettings",
+    "check_folders",
+    "control_socket",
+    "default_path",
+    "load",
+    "read_api_key",
+    "shown",
+]
