@@ -18,6 +18,7 @@ They live only at the edge: an effect turns each into exactly one event.
     ├── NameTaken            a file of that name is there already
     ├── DiskTrouble          full, read-only, failing or hung: wait
     └── StateUnusable        the state file cannot be used, and why
+        └── StateLocked      another instance holds it
 
 This module imports nothing of ours.
 """
@@ -116,3 +117,7 @@ class DiskTrouble(WatchdError):
 
 class StateUnusable(WatchdError):
     """Say why the state cannot be used and what to do."""
+
+
+class StateLocked(StateUnusable):
+    """Say which process holds the state already."""
