@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable
 from types import TracebackType
@@ -43,6 +44,7 @@ class Sandbox:
         self._runners: list[web.AppRunner] = []
         self.base_url = ""
         self.download_origin = ""
+        self.is_loopback = True
 
     async def __aenter__(self) -> Self:
         self._backend = Backend(self.options, Ledger(self.options.ledger_file), self._report)
@@ -120,6 +122,7 @@ class Sandbox:
         found = await asyncio.get_running_loop().getaddrinfo(self.options.host, port, type=socket.SOCK_STREAM)
         host = str(found[0][4][0])
         await web.TCPSite(runner, host, port).start()
+        self.is_loopback = ipaddress.ip_address(host.partition("%")[0]).is_loopback
         port = runner.addresses[0][1]
         return f"http://{host_in_url('127.0.0.1' if host in WILDCARDS else host)}:{port}"
 
