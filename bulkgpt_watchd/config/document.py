@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,16 @@ class Document:
             self.bad.add(trail)
             self.mistakes.append(self.mistake(trail, message, of_key=of_key))
 
+    def is_given(self, trail: Trail) -> bool:
+        """Tell whether a key was written with a value other than null."""
+        return reduce(inside, trail, self.data) is not None
+
     def name_of(self, trail: Trail) -> str:
         """Write a trail as `routes[leads].poll.min`; an entry without a usable name shows its number from 0."""
         text = ""
         value = self.data
         for key in trail:
-            value = _inside(value, key)
+            value = inside(value, key)
             if isinstance(key, str):
                 text += f".{shown(key)}" if text else shown(key)
             else:
@@ -146,7 +151,8 @@ class Document:
         return text
 
 
-def _inside(value: Any, key: Key) -> Any:
+def inside(value: Any, key: Key) -> Any:
+    """Step from a value to the one below it; None where there is none."""
     if isinstance(value, list) and isinstance(key, int):
         return value[key]
     return value.get(key) if isinstance(value, dict) else None

@@ -102,7 +102,7 @@ class Places:
 
     def _note(self, draft: Draft, key: str, message: str) -> None:
         """Note a mistake at the key, or at `folder`, which stands for it."""
-        is_written = getattr(draft.entry, key) is not None or draft.entry.folder is None
+        is_written = self.document.is_given(draft.trail(key)) or draft.entry.folder is None
         self.document.note(
             draft.trail(key if is_written else "folder"), message if is_written else f"its {key} {message}"
         )

@@ -30,7 +30,7 @@ def check_folders(settings: Settings) -> tuple[Mistake, ...]:
 def _written(document: Document, index: int, key: str) -> Trail:
     """Find where a folder was written: at its own key, or at `folder`."""
     trails: tuple[Trail, Trail] = (("routes", index, key), ("routes", index, "folder"))
-    return next((trail for trail in trails if trail in document.values), trails[0])
+    return next((trail for trail in trails if document.is_given(trail)), trails[0])
 
 
 def _fault(route: Route, key: str, place: Place) -> str | None:

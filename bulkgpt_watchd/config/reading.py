@@ -44,16 +44,18 @@ def read_small(path: Path, limit_bytes: int) -> SmallFile:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         raise Unreadable(_reason(path, error)) from None
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise Unreadable("is a folder, not a file")
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("is not a regular file")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             content = file.read(limit_bytes + 1)
-        except OSError as error:
-            raise Unreadable(_reason(path, error)) from None
+    except OSError as error:
+        raise Unreadable(_reason(path, error)) from None
+    finally:
+        os.close(descriptor)
     if len(content) > limit_bytes:
         raise Unreadable(f"is larger than {limit_bytes} bytes")
     return SmallFile(content, stat.S_IMODE(status.st_mode))

@@ -88,7 +88,10 @@ def _validate(document: Document) -> ConfigFile:
 
     Errors: ConfigInvalid: nothing is left.
     """
-    data = copy.deepcopy(document.data)
+    data = {} if document.data is None else copy.deepcopy(document.data)
+    if not isinstance(data, dict):
+        document.note((), "must be a mapping, with lines such as `routes:`")
+        raise ConfigInvalid(document.mistakes)
     folder = document.file.absolute().parent
     for _ in range(CHECK_ROUNDS):
         try:
@@ -105,7 +108,7 @@ def _validate(document: Document) -> ConfigFile:
 
 
 def _set_aside(data: Any, trail: Trail, *, is_missing: bool) -> None:
-    *around, last = trail or ("",)
+    *around, last = trail
     holder = data
     for key in around:
         holder = holder[key]
