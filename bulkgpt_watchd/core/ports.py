@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from bulkgpt_watchd.core.job import Event, Job, Stamp, State
+from bulkgpt_watchd.core.events import Event
+from bulkgpt_watchd.core.job import Job, Stamp, State
 from bulkgpt_watchd.core.wire import TaskStatus
 
 
@@ -173,11 +174,16 @@ class Api(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Hold one step of a job: the row as it was, as it will be, and the event that made the difference."""
+    """
+    Hold one step of a job: the row as it was, as it will be, and the event that made the difference.
+
+    Shape: not *is_news*: the row is written, but the journal gets no line (a question that was answered as before).
+    """
 
     old: Job
     new: Job
     event: Event
+    is_news: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +258,9 @@ class Store(Protocol):
 
     async def get(self, job_id: str) -> Job | None: ...
     async def due(self, wants: Sequence[Want], now: float) -> list[Job]: ...
-    async def next_due(self, states: Collection[State], routes: Collection[str]) -> float | None: ...
+    async def next_due(self, states: Collection[State], routes: Collection[str], *, after: float) -> float | None:
+        """Give the earliest due time later than *after*: what is due already waits for a place, not for the clock."""
+
     async def query(self, query: Query) -> list[Job]: ...
     async def counts(self) -> Mapping[tuple[str, State], int]: ...
     async def journal(self, job_id: str) -> list[JournalEntry]: ...

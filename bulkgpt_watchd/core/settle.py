@@ -14,7 +14,7 @@ Source: close events come for broken uploads too, and senders set mtimes of 2001
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bulkgpt_watchd.core.job import Stamp
@@ -56,19 +56,33 @@ class Settler:
 
     seen: dict[str, Seen] = field(default_factory=dict)
 
+    def candidates(self, files: Mapping[str, Stamp], now: float, quiet: Quiet) -> list[str]:
+        """Give the names whose last byte the next `observe` of the same look will want to know."""
+        if quiet.needs_marker or quiet.settle_s <= 0:
+            return []
+        return [
+            name
+            for name, stamp in files.items()
+            if (seen := self.seen.get(name)) is not None
+            and seen.stamp == stamp
+            and seen.has_end is None
+            and stamp.bytes > 0
+            and now - seen.since >= quiet.settle_s
+        ]
+
     def observe(
         self,
         files: Mapping[str, Stamp],
         marked: Iterable[str],
         now: float,
         quiet: Quiet,
-        has_end: Callable[[str], bool],
+        ends: Mapping[str, bool],
     ) -> tuple[list[str], float]:
         """
         Take one look and tell which files are whole and when the next look is worth while.
 
-        Shape: *files* are the names not yet taken; *marked* those whose marker exists. *has_end* is asked at most once
-            for each stamp of a file: does its last byte end a line?
+        Shape: *files* are the names not yet taken; *marked* those whose marker exists. *ends* says of the
+            `candidates` of this look whether their last byte ends a line.
         Units: *now* is monotonic seconds; the second value is seconds until some file may settle, `inf` if none.
         """
         whole: list[str] = []
@@ -80,7 +94,7 @@ class Settler:
                 if name in marked_names:
                     whole.append(name)
                 continue
-            wait_s = self._wait(name, seen, now, quiet, has_end)
+            wait_s = self._wait(seen, now, quiet, ends.get(name))
             if wait_s <= 0:
                 whole.append(name)
             else:
@@ -94,7 +108,7 @@ class Settler:
         seen.looks += 1
         return seen
 
-    def _wait(self, name: str, seen: Seen, now: float, quiet: Quiet, has_end: Callable[[str], bool]) -> float:
+    def _wait(self, seen: Seen, now: float, quiet: Quiet, has_end: bool | None) -> float:
         age_s = now - seen.since
         if seen.stamp.bytes == 0:
             return quiet.empty_grace_s - age_s
@@ -105,5 +119,5 @@ class Settler:
         if wait_s > 0:
             return wait_s
         if seen.has_end is None:
-            seen.has_end = has_end(name)
+            seen.has_end = has_end
         return 0.0 if seen.has_end else quiet.settle_s * UNENDED_FACTOR - age_s

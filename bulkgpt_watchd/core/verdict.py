@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bulkgpt_watchd.core.job import Deferred, Event, Finished, GaveUp, Job, Progressed, State, TaskMissed
+from bulkgpt_watchd.core.events import Deferred, Event, Finished, GaveUp, Progressed, TaskMissed
+from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.policy import Policy, unknown_patience_s, waited_s
 from bulkgpt_watchd.core.wire import TaskStatus
 

@@ -20,7 +20,8 @@ from bulkgpt_watchd.core.errors import (
     SourceVanished,
     Unavailable,
 )
-from bulkgpt_watchd.core.job import Deferred, Event, GaveUp, Job, State
+from bulkgpt_watchd.core.events import Deferred, Event, GaveUp
+from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.lifecycle import TRANSITIONS
 from bulkgpt_watchd.effects import handover, intake, remote, sending
 from bulkgpt_watchd.effects.outside import Outside, Task

@@ -13,8 +13,9 @@ from typing import Any
 
 from bulkgpt_watchd.core import shown
 from bulkgpt_watchd.core.errors import NameTaken
-from bulkgpt_watchd.core.job import Archived, Delivered, Event, GaveUp, Job, Quarantined, Restored, Resumed, Retargeted
-from bulkgpt_watchd.core.names import base_name, marker_taken_name, render_marker_name, temp_name
+from bulkgpt_watchd.core.events import Archived, Delivered, Event, GaveUp, Quarantined, Restored, Resumed, Retargeted
+from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.names import base_name, marker_taken_name, render_result_name, temp_name
 from bulkgpt_watchd.effects.outside import Outside, Task
 from bulkgpt_watchd.effects.remote import result_place
 
@@ -39,7 +40,7 @@ async def deliver(outside: Outside, task: Task) -> Event:
         _, name = result_place(task)
         return Retargeted(await _free(outside, job, target.parent, name, ()))
     if (done_file := task.route.result.done_file) is not None:
-        marker = render_marker_name(done_file, target.name)
+        marker = render_result_name(done_file, target.name, job.id)
         await run(job.route, folders.write_whole, target.parent, marker, b"", replace=True)
     if job.archive_path is not None:  # delivered before, and asked for again
         return Delivered(job.archive_path)

@@ -11,7 +11,8 @@ from typing import BinaryIO
 from bulkgpt_watchd.core import table
 from bulkgpt_watchd.core.duplicates import DuplicateRule, obstacle, superseded
 from bulkgpt_watchd.core.errors import Refused, SourceChanged, SourceVanished
-from bulkgpt_watchd.core.job import Claimed, Disturbed, Event, GaveUp, Job, Prepared, Stamp, State, Vanished
+from bulkgpt_watchd.core.events import Claimed, Disturbed, Event, GaveUp, Prepared, Vanished
+from bulkgpt_watchd.core.job import Job, Stamp, State
 from bulkgpt_watchd.core.names import marker_taken_name, printable, render_marker_name
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import Folders

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bulkgpt_watchd.core import table
 from bulkgpt_watchd.core.errors import LinkBroken, Refused, TaskNotKnown
-from bulkgpt_watchd.core.job import Deferred, Event, Fetched, Finished, GaveUp, Job
+from bulkgpt_watchd.core.events import Deferred, Event, Fetched, Finished, GaveUp
+from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.names import base_name, render_result_name, temp_name
 from bulkgpt_watchd.core.policy import BAD_RESULT_TRIES, waited_s
 from bulkgpt_watchd.core.ports import Download

@@ -8,7 +8,7 @@ SUBMITTING and the work file gets its sent name, an outside witness; only then t
 from __future__ import annotations
 
 from bulkgpt_watchd.core.errors import OutcomeUnknown, SourceChanged
-from bulkgpt_watchd.core.job import Accepted, Disturbed, Event, GaveUp
+from bulkgpt_watchd.core.events import Accepted, Disturbed, Event, GaveUp
 from bulkgpt_watchd.core.ports import Upload
 from bulkgpt_watchd.effects.outside import Outside, Task
 

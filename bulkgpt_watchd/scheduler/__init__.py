@@ -1,0 +1,1 @@
+"""Decide what happens next, and write down what happened."""

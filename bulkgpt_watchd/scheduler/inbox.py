@@ -1,0 +1,194 @@
+"""
+Watch over the folders of one route: may they be used, what is in them, and does work agree with the state.
+
+A route is *unavailable* while a folder is missing or not writable, lies on another mount than it did, or its marker is
+not ours. It waits, says so, and returns by itself; nobody else is touched by it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bulkgpt_watchd.config import Route
+from bulkgpt_watchd.core.errors import InUse, NameTaken, SourceVanished, WatchdError
+from bulkgpt_watchd.core.job import Stamp
+from bulkgpt_watchd.core.ports import Look, LookRules, Mount
+from bulkgpt_watchd.core.settle import Quiet, Settler
+from bulkgpt_watchd.effects.outside import Outside, settle_s
+
+MARKER = "route.json"
+"""Name of the marker in work: whose folder this is."""
+
+LOOK_DEADLINE_S = 60.0
+"""A look that takes longer means that the share hangs; 300,000 names on a slow disk took a tenth of that."""
+
+COUNT_BYTES = 1024 * 1024
+"""Block size of counting lines."""
+
+
+class Unusable(WatchdError):
+    """Say why a route cannot be used now, and what to do."""
+
+
+@dataclass(slots=True)
+class Inbox:
+    """
+    Hold one route and what is known of its folders.
+
+    Units: *next_look_at* and *unavailable_since* Unix seconds.
+    """
+
+    route: Route
+    outside: Outside = field(repr=False)
+    state_uuid: str
+    is_draining: bool = False
+    is_open: bool = False
+    reason: str | None = "not looked at yet"
+    unavailable_since: float | None = None
+    disk_low: str | None = None
+    next_look_at: float = -math.inf
+    is_rung: bool = True
+    on_network: bool = False
+    settler: Settler = field(default_factory=Settler)
+    waiting: dict[str, str] = field(default_factory=dict)  # file → job ID, of those that are DISCOVERED
+    unsettled: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)  # names that were told as ignored or unreadable
+
+    @property
+    def name(self) -> str:
+        """Give the route's name."""
+        return self.route.name
+
+    @property
+    def roles(self) -> dict[str, Path]:
+        """Give the folders of the route that are ours to write to."""
+        return {role: getattr(self.route, role) for role in ("inbox", "outbox", "error", "archive")}
+
+    async def check(self, mounts: dict[str, Any]) -> dict[str, Any]:
+        """
+        Look whether every folder is there and where it was; give the mounts as they are.
+
+        Shape: *mounts* maps roles to [mount point, type] as they were when the route was last usable.
+        Errors: Unusable.
+        """
+        found: dict[str, Any] = {}
+        for role, path in self.roles.items():
+            if not await self._run(self.outside.folders.exists, path):
+                if role == "inbox" or role not in self.route.creatable:
+                    raise Unusable(f"{role} {path} is missing; create it, or mount what it lies on")
+                await self._run(self.outside.folders.make_folder, path)
+            mount: Mount = await self._run(self.outside.folders.mount_of, path)
+            found[role] = [mount.point, mount.fstype]
+            if role == "inbox":
+                self.on_network = mount.is_network
+            if role in mounts and mounts[role] != found[role]:
+                raise Unusable(
+                    f"{role} {path} lies on {mount.point} ({mount.fstype}) and used to lie on {mounts[role][0]} "
+                    f"({mounts[role][1]}); mount it again, or run `bulkgpt-watchd adopt {self.name}` if that is meant"
+                )
+        return found
+
+    async def open(self, *, is_known: bool) -> bool:
+        """
+        Probe the folders and read the marker; tell whether this is the first start of the route.
+
+        Errors: Unusable: a right is missing, or the marker is another's.
+        """
+        folders, work = self.outside.folders, self.route.work
+        owner = await self._owner()
+        if owner is None and is_known:
+            raise Unusable(
+                f"the marker {work / MARKER} is gone, so this may be another folder than before; put it back, or run "
+                f"`bulkgpt-watchd adopt {self.name}`"
+            )
+        if owner is not None and owner.get("state") != self.state_uuid:
+            raise Unusable(
+                f"{work} belongs to another daemon or another state ({owner.get('state')}); stop that one, or run "
+                f"`bulkgpt-watchd adopt {self.name}` to take it over"
+            )
+        await self._run(folders.probe, self.route.inbox)
+        if owner is None:
+            await self._run(folders.make_work, work)
+        for path in {work, self.route.outbox, self.route.error, self.route.archive}:
+            await self._run(folders.probe, path)
+        return owner is None
+
+    async def _owner(self) -> dict[str, Any] | None:
+        content = await self._run(self.outside.folders.read_small, self.route.work / MARKER)
+        if content is None:
+            return None
+        try:
+            owner = json.loads(content)
+        except ValueError:
+            owner = None
+        return owner if isinstance(owner, dict) else {}
+
+    async def mark(self, *, replace: bool) -> None:
+        """
+        Write the marker: this work folder is ours.
+
+        Errors: Unusable: somebody else was faster.
+        Repeat: yes.
+        """
+        content = json.dumps({"state": self.state_uuid, "route": self.name}).encode() + b"\n"
+        try:
+            await self._run(self.outside.folders.write_whole, self.route.work, MARKER, content, replace=replace)
+        except NameTaken as error:
+            raise Unusable(f"another daemon took {self.route.work} at the same moment") from error
+
+    async def look(self) -> tuple[Look, list[tuple[str, Stamp]]]:
+        """
+        Take one look at the inbox and give the files that are whole and not yet known.
+
+        Errors: DiskTrouble.
+        """
+        route, now = self.route, self.outside.clock.monotonic()
+        rules = LookRules(route.match, route.recursive, route.ready.done_file, self.on_network)
+        look: Look = await self._run(self.outside.folders.look, route.inbox, rules, frozenset(self.waiting))
+        quiet = Quiet(settle_s(route, on_network=self.on_network), route.empty_grace, rules.done_file is not None)
+        # Last bytes are read in the route's thread together, before the settler asks about single names.
+        ends = await self._run(self._ends, self.settler.candidates(look.files, now, quiet))
+        names, next_s = self.settler.observe(look.files, look.marked, now, quiet, ends)
+        self.unsettled = len(look.files) - len(names)
+        self.unreadable = dict(look.unreadable)
+        self.next_look_at = self.outside.clock.now() + min(route.scan_every, next_s)
+        return look, sorted(((name, look.files[name]) for name in names), key=lambda found: found[1].mtime_ns)
+
+    def _ends(self, names: list[str]) -> dict[str, bool]:
+        return {name: self.outside.folders.ends_line(self.route.inbox, name) for name in names}
+
+    async def count_rows(self, names: list[str]) -> int:
+        """Count the lines below the header of so many files: what they would cost."""
+        return sum([await self._run(self._lines, name) for name in names])
+
+    def _lines(self, name: str) -> int:
+        try:
+            source, _ = self.outside.folders.open_source(self.route.inbox, (name,))
+        except (SourceVanished, InUse):
+            return 0
+        with source:
+            lines = sum(block.count(b"\n") for block in iter(lambda: source.read(COUNT_BYTES), b""))
+        return max(lines - 1, 0)
+
+    async def low_disk(self, state_folder: Path) -> str | None:
+        """Say which folder has less room than `min_free`; None if there is room."""
+        for path in (self.route.outbox, self.route.work, state_folder):
+            free = await self._run(self.outside.folders.free_bytes, path)
+            if free < self.route.min_free:
+                return f"{path} has {free} bytes free; min_free of route {self.name} is {self.route.min_free}"
+        return None
+
+    async def list_work(self) -> dict[str, Stamp]:
+        """Give what stands in work."""
+        try:
+            return dict(await self._run(self.outside.folders.list_work, self.route.work))
+        except SourceVanished:
+            return {}
+
+    async def _run(self, function: Any, *args: Any, **named: Any) -> Any:
+        return await self.outside.run(self.name, function, *args, deadline_s=LOOK_DEADLINE_S, **named)

@@ -1,0 +1,192 @@
+"""
+Let submits through, one after the other: gate, pauses and pacing.
+
+The gate's rules are in core/gate.py; here its value is kept, written down, and asked. Pauses are what people said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bulkgpt_watchd.config import ApiSettings
+from bulkgpt_watchd.core import gate as rules
+from bulkgpt_watchd.core.errors import Denied, DiskTrouble, ReplyNotUnderstood, TaskNotKnown, Unavailable
+from bulkgpt_watchd.core.events import Accepted, Event, GaveUp
+from bulkgpt_watchd.core.gate import Gate
+from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.shown import rfc3339
+from bulkgpt_watchd.effects.outside import Outside
+from bulkgpt_watchd.scheduler.telling import Log
+
+EVERY_ROUTE = "*"
+"""Key of a pause of all routes."""
+
+KEY_STATUS = frozenset({401, 403})
+"""Answers after which the key is read again (contract: the gate)."""
+
+
+@dataclass(slots=True)
+class Passage:
+    """Keep what lets submits through."""
+
+    outside: Outside = field(repr=False)
+    api: ApiSettings
+    log: Log = field(repr=False)
+    gate: Gate = field(default_factory=Gate)
+    pauses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    is_denied: bool = False  # shut for key, account or address, not for a doubt
+    _pace: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _holder: str | None = None
+    _answered_at: float = float("-inf")
+
+    @property
+    def retry_s(self) -> tuple[float, float]:
+        """Give the bounds of the backoff."""
+        return self.api.retry.min, self.api.retry.max
+
+    def load(self, facts: dict[str, Any]) -> None:
+        """Take over what was written down before."""
+        self.gate = rules.from_json(facts.get("gate"))
+        self.pauses = dict(facts.get("pauses") or {})
+
+    # --- the gate -----------------------------------------------------------------------------------------------------
+
+    async def set_gate(self, gate: Gate) -> None:
+        """Take the new value at once, tell it, and write it down."""
+        old, self.gate = self.gate, gate
+        if gate == old:
+            return
+        facts = {"reason": gate.reason, "position": gate.position, "next_try_at": rfc3339(gate.probe_at)}
+        if gate.position == "open" != old.position:
+            self.is_denied = False
+            self.log("gate.opened", "info", after_s=round(self.outside.clock.now() - (old.since or 0.0), 3))
+        elif gate.position == "shut" and (old.position != "shut" or gate.reason != old.reason):
+            self.log("gate.shut", "error", needs_resume=gate.is_locked, **facts)
+        elif gate.position == "half" != old.position:
+            self.log("gate.half_opened", "info", **facts)
+        for scope in ("routes", "workflows"):
+            for key in getattr(gate, scope).keys() - getattr(old, scope).keys():
+                self.log(
+                    "gate.held", "error", scope=scope.rstrip("s"), key=key, reason=getattr(gate, scope)[key].reason
+                )
+            for key in getattr(old, scope).keys() - getattr(gate, scope).keys():
+                self.log("gate.released", "info", scope=scope.rstrip("s"), key=key)
+        try:
+            await self.outside.store.set_fact("gate", rules.to_json(gate))
+        except DiskTrouble as error:
+            # The value in memory holds; after a restart the jobs themselves tell of their doubts.
+            self.log("state.unwritable", "error", reason=str(error))
+
+    async def start_after(self, doubts: int) -> None:
+        """Start half open when our own death left doubts; they do not count."""
+        await self.set_gate(rules.restarted(self.gate, doubts, self.outside.clock.now()))
+
+    async def learn(self, job: Job, workflow_id: str, epoch: int, event: Event, error: Exception | None) -> None:
+        """Draw the conclusions of one ended submit, or of a denied free call."""
+        now, gate = self.outside.clock.now(), self.gate
+        match event:
+            case Accepted():
+                await self.set_gate(rules.accepted(gate, job.route, workflow_id, now))
+            case GaveUp(code="submission_unknown", message=message):
+                await self.set_gate(rules.doubt(gate, epoch, f"job {job.id}: {message}", now, self.retry_s))
+            case GaveUp(code="rejected", api_message=words):
+                reason = f"BulkGPT rejected several files in a row: {words}"
+                await self.set_gate(rules.rejected(gate, workflow_id, reason, now, self.retry_s))
+        if isinstance(error, Denied):
+            await self._denied(job.route, epoch, error)
+
+    async def _denied(self, route: str, epoch: int, error: Denied) -> None:
+        now = self.outside.clock.now()
+        self.is_denied = True
+        await self.set_gate(rules.denied(self.gate, epoch, route, error.http_status, str(error), now, self.retry_s))
+        if error.http_status in KEY_STATUS and await self.outside.api.reload_key():
+            await self.key_changed()
+
+    async def key_changed(self) -> None:
+        """Try a changed key at once."""
+        self.log("key.changed", "info")
+        if self.gate.position == "shut" and not self.gate.is_locked:
+            await self.set_gate(rules.half(self.gate))
+
+    async def probe(self) -> None:
+        """Ask a free question while the gate is shut; a readable answer opens it by half."""
+        if await self.outside.api.reload_key():
+            await self.key_changed()
+            return
+        now = self.outside.clock.now()
+        is_answered = False
+        task_id = await self._some_task_id()
+        if task_id is None:
+            opens_at = (self.gate.shut_at or now) + self.api.retry.max
+            if now < opens_at:
+                failed = rules.probed(self.gate, is_answered=False, now=now, retry_s=self.retry_s)
+                await self.set_gate(replace(failed, probe_at=min(failed.probe_at or opens_at, opens_at)))
+                return
+            is_answered = True
+        else:
+            try:
+                await self.outside.api.status(task_id)
+                is_answered = True
+            except TaskNotKnown:
+                is_answered = True
+            except (Denied, Unavailable, ReplyNotUnderstood) as error:
+                self.log("gate.probed", "info", reason=str(error))
+        now = self.outside.clock.now()
+        await self.set_gate(rules.probed(self.gate, is_answered=is_answered, now=now, retry_s=self.retry_s))
+
+    async def _some_task_id(self) -> str | None:
+        for states in ((State.SUBMITTED,), (State.FINISHED, State.DONE, State.FAILED)):
+            jobs = await self.outside.store.query(Query(states=states, limit=50))
+            for job in jobs:
+                if job.task_ids:
+                    return job.task_ids[-1]
+        return None
+
+    # --- pauses -------------------------------------------------------------------------------------------------------
+
+    def pause_of(self, route: str) -> dict[str, Any] | None:
+        """Give the pause that keeps this route from taking and submitting files; None if there is none."""
+        now = self.outside.clock.now()
+        for key in (EVERY_ROUTE, route):
+            pause = self.pauses.get(key)
+            if pause is not None and (pause["until"] is None or now < pause["until"]):
+                return pause
+        return None
+
+    async def pause(self, route: str, reason: str, until: float | None) -> None:
+        """Stop taking and submitting files of one route or (`*`) of all; polling and fetching go on."""
+        self.pauses[route] = {"reason": reason, "until": until, "since": self.outside.clock.now()}
+        await self.outside.store.set_fact("pauses", self.pauses)
+        self.log("route.paused", "warning", route=route, reason=reason, until=rfc3339(until))
+
+    async def resume(self, route: str, workflow_id: str | None) -> None:
+        """End a pause and what keeps the gate shut, as a person says so."""
+        is_all = route == EVERY_ROUTE
+        ended = list(self.pauses) if is_all else [key for key in self.pauses if key == route]
+        for key in ended:
+            del self.pauses[key]
+            self.log("route.resumed", "info", route=key)
+        await self.outside.store.set_fact("pauses", self.pauses)
+        await self.set_gate(rules.resumed(self.gate, None if is_all else route, workflow_id))
+
+    # --- pacing -------------------------------------------------------------------------------------------------------
+
+    async def take_turn(self, job_id: str) -> None:
+        """Wait until nobody else is past the point of no return and `submit_spacing` went by since the last answer."""
+        if self.api.submit_spacing <= 0:
+            return
+        await self._pace.acquire()
+        self._holder = job_id
+        wait_s = self._answered_at + self.api.submit_spacing - self.outside.clock.monotonic()
+        if wait_s > 0:
+            await self.outside.clock.sleep(wait_s)
+
+    def end_turn(self, job_id: str) -> None:
+        """Let the next one pass, if this one had its turn."""
+        if self._holder == job_id:
+            self._answered_at = self.outside.clock.monotonic()
+            self._holder = None
+            self._pace.release()

@@ -1,0 +1,106 @@
+"""
+Compare a work folder with the state, before the first claim: the sweep that makes restart the ordinary path.
+
+A file's name in work is an outside witness: it says whether the file may have been sent, even where the state was
+lost or an older copy of it was restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bulkgpt_watchd.core.events import Claimed, Event, GaveUp
+from bulkgpt_watchd.core.job import Job, Stamp, State
+from bulkgpt_watchd.core.names import parse_work_name, sent_name, work_name
+from bulkgpt_watchd.core.ports import Store
+from bulkgpt_watchd.scheduler.inbox import Inbox
+from bulkgpt_watchd.scheduler.telling import Log
+
+Commit = Callable[[Job, Event], Awaitable[Job | None]]
+
+BEFORE_SENDING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
+
+
+async def sweep(inbox: Inbox, store: Store, commit: Commit, log: Log, now: float) -> None:
+    """
+    Bring work and state together.
+
+    Shape: a file that no row knows goes on if it was certainly not sent, else it becomes a doubt; a sent name in a
+        state before sending is a doubt; a claimed file whose row is not claimed yet is; a file whose row has ended
+        makes its last move again.
+    Repeat: yes.
+    """
+    for name, stamp in (await inbox.list_work()).items():
+        parsed = parse_work_name(name)
+        if parsed is None:
+            continue
+        job_id, kind, rest = parsed
+        job = await store.get(job_id)
+        if job is None:
+            if kind != "marker":
+                await _adopt(
+                    inbox, store, commit, log, _unknown_job(inbox, job_id, rest, stamp, now), is_sent=kind == "sent"
+                )
+        elif kind == "sent" and job.state in BEFORE_SENDING:
+            await _doubt(commit, job, stamp)
+        elif kind == "plain" and job.state is State.DISCOVERED:
+            await commit(job, Claimed(stamp, is_settled=stamp == job.stamp))
+        elif kind != "marker" and job.state in {State.DONE, State.FAILED}:
+            await _move_again(inbox, job, name, log)
+
+
+def _unknown_job(inbox: Inbox, job_id: str, file: str, stamp: Stamp, now: float) -> Job:
+    return Job(
+        id=job_id,
+        route=inbox.name,
+        file=file,
+        state=State.CLAIMED,
+        created_at=now,
+        changed_at=now,
+        due_at=now,
+        inbox=str(inbox.route.inbox),
+        work=str(inbox.route.work),
+        inode=stamp.inode,
+        size_bytes=stamp.bytes,
+        mtime_ns=stamp.mtime_ns,
+    )
+
+
+async def _adopt(inbox: Inbox, store: Store, commit: Commit, log: Log, job: Job, *, is_sent: bool) -> None:
+    await store.add([job])
+    log("job.adopted", "warning", route=inbox.name, job=job.id, file=job.file, may_have_been_sent=is_sent)
+    if is_sent:
+        await _doubt(commit, job, job.stamp)
+
+
+async def _doubt(commit: Commit, job: Job, stamp: Stamp) -> None:
+    """End in doubt: the name says that the file may have been sent, and the state does not know of it."""
+    if job.state is State.DISCOVERED:
+        claimed = await commit(job, Claimed(stamp, is_settled=True))
+        if claimed is None:
+            return
+        job = claimed
+    await commit(
+        job,
+        GaveUp(
+            "submission_unknown",
+            "The file's name in work says that it may have been sent, and the state does not know of it "
+            "(the state is an older copy, was lost, or belonged to another daemon).",
+        ),
+    )
+
+
+async def _move_again(inbox: Inbox, job: Job, name: str, log: Log) -> None:
+    target = job.archive_path if job.state is State.DONE else job.error_path
+    if target is None:
+        return
+    run, folders, place = inbox.outside.run, inbox.outside.folders, Path(target)
+    log("job.moved_again", "warning", route=job.route, job=job.id, file=job.file)
+    free = await run(job.route, folders.free_target, place.parent, place.name, job.id, ())
+    await run(job.route, folders.move, inbox.route.work / name, place.parent / free)
+
+
+def has_plain_witness(job: Job, names: set[str]) -> bool:
+    """Tell whether the work file of a SUBMITTING job still says that its last block was not released."""
+    return work_name(job.id, job.file) in names and sent_name(job.id, job.file) not in names
