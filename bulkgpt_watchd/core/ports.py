@@ -82,7 +82,9 @@ class Folders(Protocol):
 
     def look(self, inbox: Path, rules: LookRules, known: Collection[str]) -> Look: ...
     def ends_line(self, inbox: Path, name: str) -> bool: ...
-    def claim(self, inbox: Path, name: str, work: Path, work_name: str, stamp: Stamp, marker: tuple[str, str] | None) -> Stamp: ...
+    def claim(
+        self, inbox: Path, name: str, work: Path, work_name: str, stamp: Stamp, marker: tuple[str, str] | None
+    ) -> Stamp: ...
     def unclaim_marker(self, inbox: Path, marker_name: str, work: Path, taken_name: str) -> None: ...
     def open_source(self, work: Path, names: Sequence[str]) -> tuple[BinaryIO, Stamp]: ...
     def stamp_of(self, source: BinaryIO) -> Stamp: ...
@@ -108,7 +110,15 @@ class Folders(Protocol):
 # --- BulkGPT ---------------------------------------------------------------------------------------------------------
 
 PassPoint = Callable[[], Awaitable[None]]
-"""Awaited once, when only the last block is held back. Returns when it may go; raises what stops it."""
+"""
+Awaited at most once, in the task that called `submit`, when only the last block is held back.
+
+Returns when the block may go; raises what stops it. The block may stay even so, where the server answers or hangs up
+meanwhile: then `submit` raises what is certainly not accepted, and what was written here is to be taken back.
+"""
+
+ReadBlock = Callable[[int], Awaitable[bytes]]
+"""Gives the next block of at most n bytes, b"" at the end; `submit` calls it again only when it has returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +126,14 @@ class Upload:
     """
     Describe one CSV to send.
 
-    Shape: *read* gives the next block of at most n bytes, b"" at the end, in the route's thread.
+    Shape: *bytes* and *sha256* are what was checked; *read* reads the same file from its start, in the route's
+        thread where the file is large.
     """
 
     workflow_id: str
     bytes: int
     sha256: str
-    read: Callable[[int], Awaitable[bytes]]
+    read: ReadBlock
 
 
 @dataclass(slots=True)
@@ -132,6 +143,7 @@ class Download:
 
     Units: *expected_bytes* is the Content-Length; None together with not *is_delimited* means that the end of the body
         cannot be told from a cut.
+    Errors of *blocks*: LinkBroken.
     """
 
     expected_bytes: int | None
@@ -140,15 +152,17 @@ class Download:
 
 
 class Api(Protocol):
-    """Speak with BulkGPT. The download side never sees the key."""
+    """Speak with BulkGPT. The download side never sees the key; no message holds it, or the query of a link."""
 
     async def submit(self, upload: Upload, pass_point: PassPoint) -> str:
         """
         Send one CSV and give its task ID.
 
+        Shape: *pass_point* is awaited between the last block but one and the last.
         Errors: Unavailable, Denied, Refused, SourceChanged (the bytes are not the checked ones) and whatever
             *pass_point* or *read* raise: certainly not accepted. OutcomeUnknown: a doubt.
-        Repeat: NO, once *pass_point* has returned.
+        Repeat: NO, once *pass_point* has returned, but after an error that means "certainly not accepted". A caller
+            may cancel before *pass_point* has returned: then nothing was accepted. Afterwards it must not.
         """
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -156,6 +170,7 @@ class Api(Protocol):
         Ask how far a task is.
 
         Errors: Unavailable, Denied, TaskNotKnown, ReplyNotUnderstood.
+        Repeat: yes, it is free.
         """
 
     def download(self, url: str) -> AbstractAsyncContextManager[Download]:
@@ -163,10 +178,11 @@ class Api(Protocol):
         Open a result link; the blocks raise LinkBroken when the body is cut, stalls or grows past the limit.
 
         Errors: LinkBroken.
+        Repeat: yes, it is free.
         """
 
     async def reload_key(self) -> bool:
-        """Read the key again; tell whether it is another one now."""
+        """Read the key again; tell whether it is another one now. One that cannot be read leaves the old one."""
 
 
 # --- Store -----------------------------------------------------------------------------------------------------------
@@ -177,13 +193,12 @@ class Change:
     """
     Hold one step of a job: the row as it was, as it will be, and the event that made the difference.
 
-    Shape: not *is_news*: the row is written, but the journal gets no line (a question that was answered as before).
+    Shape: *new* has the ID and the route of *old*, and its revision plus one.
     """
 
     old: Job
     new: Job
     event: Event
-    is_news: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +212,11 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """Hold one line of a job's history."""
+    """
+    Hold one line of a job's history.
+
+    Shape: *event* is the class's name as words (`gave_up`); *facts* are its fields without those that are None.
+    """
 
     at: float
     event: str
@@ -205,8 +224,23 @@ class JournalEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditLine:
+    """Hold what a person did, and to what."""
+
+    at: float
+    by: str
+    action: str
+    target: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """Select jobs for a person; None means any."""
+    """
+    Select jobs for a person; None means any.
+
+    Units: *since* is the Unix second from which on a job's state has changed.
+    """
 
     routes: tuple[str, ...] | None = None
     states: tuple[State, ...] | None = None
@@ -220,10 +254,22 @@ class Store(Protocol):
     Remember jobs.
 
     Every write is on disk (synchronous) when its call returns. Writes of one turn of the loop share a transaction.
-    Errors of every call: DiskTrouble (full, read-only, failing: nothing was written).
+    A call that is cancelled may be carried out all the same.
+    Errors of every call: DiskTrouble (full, read-only, failing: nothing was written); StateUnusable (the same, but the
+        state is damaged, and waiting will not help).
     """
 
-    async def add(self, jobs: Sequence[Job]) -> None: ...
+    @property
+    def uuid(self) -> str:
+        """Tell this state from every other; an older copy of it has the same."""
+
+    async def add(self, jobs: Sequence[Job]) -> None:
+        """
+        Write new jobs, all or none.
+
+        Errors: NameTaken: an older job has one of the IDs; draw others.
+        """
+
     async def save(self, change: Change) -> bool:
         """
         Write the new row and a journal line if the job still stands as the old row says (id, revision).
@@ -238,7 +284,8 @@ class Store(Protocol):
         Count a submit against its limits and write it, in one transaction.
 
         Shape: None: written and on disk. A Job: *obstacle*, given `twins`, named it. A number: so many tasks are
-            outstanding (SUBMITTING or SUBMITTED) already. Otherwise nothing was written.
+            outstanding (SUBMITTING or SUBMITTED) already. Otherwise nothing was written. *obstacle* runs in the
+            store's thread: a pure function.
         Errors: SourceChanged: the old row is stale.
         """
 
@@ -246,7 +293,9 @@ class Store(Protocol):
         """
         Write an accepted submit, in one transaction with whoever holds the same task ID already.
 
-        Shape: without holders *change* is written; else all that `settle(holders)` gives. Returns what was written.
+        Shape: without holders *change* is written; else all that `settle(holders)` gives. Holders are the other jobs,
+            superseded ones aside, that have the task ID now or had it earlier, the newest first. Returns what was
+            written: nothing, where the old row is stale. *settle* runs in the store's thread: a pure function.
         """
 
     async def twins(self, job: Job) -> list[Job]:
@@ -256,15 +305,36 @@ class Store(Protocol):
         Shape: without WITHDRAWN and superseded ones; by sha256, or by `file` where the state is FAILED. Newest first.
         """
 
-    async def get(self, job_id: str) -> Job | None: ...
-    async def due(self, wants: Sequence[Want], now: float) -> list[Job]: ...
-    async def next_due(self, states: Collection[State], routes: Collection[str], *, after: float) -> float | None:
-        """Give the earliest due time later than *after*: what is due already waits for a place, not for the clock."""
+    async def get(self, job_id: str) -> Job | None:
+        """Give one job."""
 
-    async def query(self, query: Query) -> list[Job]: ...
-    async def counts(self) -> Mapping[tuple[str, State], int]: ...
-    async def journal(self, job_id: str) -> list[JournalEntry]: ...
-    async def facts(self) -> dict[str, Any]: ...
-    async def set_fact(self, key: str, value: Any) -> None: ...
-    async def rename_route(self, old: str, new: str) -> None: ...
-    async def audit(self, at: float, by: str, action: str, target: str, detail: str) -> None: ...
+    async def due(self, wants: Sequence[Want], now: float) -> list[Job]:
+        """Give, for each want in turn, its first jobs whose `due_at` has come: by `due_at`, then by arrival."""
+
+    async def next_due(self, states: Collection[State], routes: Collection[str]) -> float | None:
+        """Tell when the next job in any of the states and routes is due, the past included; None: never."""
+
+    async def query(self, query: Query) -> list[Job]:
+        """Give the selected jobs, by arrival, the newest first."""
+
+    async def counts(self) -> Mapping[tuple[str, State], int]:
+        """Count the jobs by route and state; what has none is absent."""
+
+    async def journal(self, job_id: str) -> list[JournalEntry]:
+        """Give what happened to a job, in order."""
+
+    async def facts(self) -> dict[str, Any]:
+        """Give all facts."""
+
+    async def set_fact(self, key: str, value: Any) -> None:
+        """
+        Keep a fact under a key, in place of the one before.
+
+        Shape: JSON.
+        """
+
+    async def rename_route(self, old: str, new: str) -> None:
+        """Give all jobs of a route to another name. Their revisions stay: changes under way are still good."""
+
+    async def audit(self, at: float, by: str, action: str, target: str, detail: str) -> None:
+        """Keep what a person did."""
