@@ -1,0 +1,134 @@
+"""Ask the state, through any connection. The writing store and the read-only one share this."""
+
+# A function without a docstring has it at its namesake in `core.ports.Store`; SQL is built of our own names only.
+# ruff: noqa: D103, S608
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from sqlite3 import Connection
+from typing import Any
+
+from bulkgpt_watchd.adapters.sqlite_rows import COLUMNS, column_value, job_of, text, untext
+from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.ports import AuditLine, JournalEntry, Query, Want
+
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"
+
+# All that a running daemon asks, each answered from an index: a test reads the query plans.
+GET = f"{SELECT} WHERE id = ?"
+DUE = f"{SELECT} WHERE state = ? AND route = ? AND due_at <= ? ORDER BY due_at, number LIMIT ?"
+NEXT_DUE = """
+SELECT min((SELECT min(due_at) FROM jobs WHERE state = states.value AND route = routes.value AND due_at IS NOT NULL))
+FROM json_each(?) AS states, json_each(?) AS routes
+"""
+TWINS = f"""
+{SELECT} WHERE number IN (
+    SELECT number FROM jobs WHERE sha256 = :sha256 AND route = :route
+    UNION SELECT number FROM jobs WHERE route = :route AND file = :file AND state = 'failed'
+) AND id <> :id AND state <> 'withdrawn' AND superseded_by IS NULL ORDER BY number DESC
+"""
+HOLDERS = f"""
+{SELECT} WHERE number IN (
+    SELECT number FROM jobs WHERE task_id = :task_id
+    UNION SELECT number FROM jobs, json_each(earlier_task_ids) AS earlier
+        WHERE earlier_task_ids IS NOT NULL AND earlier.value = :task_id
+) AND id <> :id AND superseded_by IS NULL ORDER BY number DESC
+"""
+OUTSTANDING = "SELECT count(*) FROM jobs WHERE state IN ('submitting', 'submitted')"
+COUNTS = "SELECT route, state, jobs FROM counts WHERE jobs > 0"
+JOURNAL = """
+SELECT at, event, facts FROM journal WHERE job = (SELECT number FROM jobs WHERE id = ?) ORDER BY revision
+"""
+
+
+def _jobs(connection: Connection, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Job]:
+    return [job_of(row) for row in connection.execute(statement, values)]
+
+
+def _named(job: Job, *names: str) -> dict[str, Any]:
+    return {name: column_value(name, getattr(job, name)) for name in names}
+
+
+def uuid(connection: Connection) -> str:
+    return str(connection.execute("SELECT uuid FROM meta").fetchone()[0])
+
+
+def get(connection: Connection, job_id: str) -> Job | None:
+    return next(iter(_jobs(connection, GET, (text(job_id),))), None)
+
+
+def due(connection: Connection, wants: Sequence[Want], now: float) -> list[Job]:
+    found: list[Job] = []
+    for want in wants:
+        found += _jobs(connection, DUE, (str(want.state), want.route, now, want.limit))
+    return found
+
+
+def next_due(connection: Connection, states: str, routes: str) -> float | None:
+    """Shape: *states* and *routes* are lists in JSON."""
+    row = connection.execute(NEXT_DUE, (states, routes)).fetchone()
+    return None if row[0] is None else float(row[0])
+
+
+def twins(connection: Connection, job: Job) -> list[Job]:
+    return _jobs(connection, TWINS, _named(job, "sha256", "route", "file", "id"))
+
+
+def holders(connection: Connection, job: Job) -> list[Job]:
+    """Give the other jobs that have, or had, the same task ID."""
+    return _jobs(connection, HOLDERS, _named(job, "task_id", "id"))
+
+
+def outstanding(connection: Connection) -> int:
+    return int(connection.execute(OUTSTANDING).fetchone()[0])
+
+
+def query(connection: Connection, wanted: Query) -> list[Job]:
+    conditions, values = ["TRUE"], list[Any]()
+    for column, choice in (("route", wanted.routes), ("state", wanted.states), ("code", wanted.codes)):
+        if choice is not None:
+            # DONE rows are the many: a list with them is read backwards in order of arrival, others from the index.
+            by_order = "+" if column == "state" and State.DONE in choice else ""
+            conditions.append(f"{by_order}{column} IN ({', '.join('?' * len(choice))})")
+            values += map(text, choice)
+    if wanted.since is not None:
+        conditions.append("changed_at >= ?")
+        values.append(wanted.since)
+    statement = f"{SELECT} WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
+    return _jobs(connection, statement, [*values, -1 if wanted.limit is None else wanted.limit])
+
+
+def counts(connection: Connection) -> dict[tuple[str, State], int]:
+    return {(untext(route), State(state)): count for route, state, count in connection.execute(COUNTS)}
+
+
+def journal(connection: Connection, job_id: str) -> list[JournalEntry]:
+    rows = connection.execute(JOURNAL, (text(job_id),))
+    return [JournalEntry(at, event, json.loads(facts)) for at, event, facts in rows]
+
+
+def facts(connection: Connection) -> dict[str, Any]:
+    return {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM facts")}
+
+
+def audit_lines(connection: Connection, limit: int | None = None) -> list[AuditLine]:
+    rows = connection.execute(
+        "SELECT at, by, action, target, detail FROM audit ORDER BY number DESC LIMIT ?",
+        (-1 if limit is None else limit,),
+    )
+    return [AuditLine(at, *map(untext, texts)) for at, *texts in rows]
+
+
+def matching(connection: Connection, prefix: str) -> list[Job]:
+    """Give the jobs whose ID starts so, newest first."""
+    above = prefix + "\U0010ffff"  # sorts after every character that an ID may have
+    return _jobs(connection, f"{SELECT} WHERE id >= ? AND id < ? ORDER BY number DESC", (text(prefix), text(above)))
+
+
+def latest(connection: Connection, file: str) -> Job | None:
+    """Give the newest job of a file name, in whatever route."""
+    found = _jobs(connection, f"{SELECT} WHERE file = ? ORDER BY number DESC LIMIT 1", (os.fsencode(file),))
+    return next(iter(found), None)
