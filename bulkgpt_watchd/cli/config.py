@@ -52,7 +52,8 @@ def check(context: click.Context, file: Path | None, config_file: Path | None, a
 
     The API key and the folders are looked at too. FILE is the same as --config FILE.
     """
-    from bulkgpt_watchd.config import ConfigInvalid, check_folders, default_path, load, read_api_key, shown
+    from bulkgpt_watchd.config import ConfigInvalid, check_folders, default_path, load, read_api_key
+    from bulkgpt_watchd.core.names import printable
 
     path = file or config_file or default_path(os.environ)
     mistakes: list[Mistake] = []
@@ -66,7 +67,7 @@ def check(context: click.Context, file: Path | None, config_file: Path | None, a
     except ConfigInvalid as invalid:
         mistakes += invalid.mistakes
     if as_json:
-        facts = [{**asdict(mistake), "file": shown(mistake.file)} for mistake in mistakes]
+        facts = [{**asdict(mistake), "file": printable(str(mistake.file))} for mistake in mistakes]
         click.echo(json.dumps({"ok": not mistakes, "mistakes": facts, "warnings": warnings}))
     else:
         for warning in warnings:
@@ -76,7 +77,7 @@ def check(context: click.Context, file: Path | None, config_file: Path | None, a
         if mistakes:
             click.echo(_count(len(mistakes), "mistake"), err=True)
         else:
-            click.echo(f"{shown(path)}: ok, {_count(routes, 'route')}")
+            click.echo(f"{printable(str(path))}: ok, {_count(routes, 'route')}")
     if mistakes:
         context.exit(CONFIG_WRONG)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bulkgpt_watchd.config.api_key import ApiKey, read_api_key
-from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake, shown
+from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake
 from bulkgpt_watchd.config.models import ApiSettings, ControlSettings, DownloadSettings, LogSettings, StateSettings
 from bulkgpt_watchd.config.presence import check_folders
 from bulkgpt_watchd.config.route import CsvSettings, PollSettings, ReadySettings, ResultSettings, Route
@@ -29,5 +29,4 @@ __all__ = [
     "default_path",
     "load",
     "read_api_key",
-    "shown",
 ]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkgpt_watchd.config.document import Trail
-from bulkgpt_watchd.config.mistakes import ConfigInvalid, shown
+from bulkgpt_watchd.config.mistakes import ConfigInvalid
 from bulkgpt_watchd.config.reading import Unreadable, read_small
 from bulkgpt_watchd.config.settings import Settings
+from bulkgpt_watchd.core.names import printable
 
 CREDENTIAL = "bulkgpt-api-key"
 VARIABLE = "BULKGPT_API_KEY"
@@ -61,7 +62,7 @@ def _from_file(settings: Settings, trail: Trail, path: Path, source: str) -> Api
     try:
         small = read_small(path, LARGEST_KEY_BYTES)
     except Unreadable as unreadable:
-        name = shown(path)
+        name = printable(str(path))
         beside = path.parent == settings.document.file.absolute().parent
         if beside and len(path.name) >= KEY_LENGTH and "." not in path.name and not os.path.lexists(path):
             name = "a file beside this one whose name looks like the key itself (put the key in a file, and name that)"
@@ -70,9 +71,9 @@ def _from_file(settings: Settings, trail: Trail, path: Path, source: str) -> Api
         text = small.content.decode("ascii")
     except UnicodeDecodeError:
         text = "\0"  # as wrong as any other character that no key has
-    value = _judge(settings, trail, shown(path), text)
+    value = _judge(settings, trail, printable(str(path)), text)
     if small.mode & 0o004:
-        return ApiKey(value, source, (f"everybody can read the API key in {shown(path)}: chmod 600 it",))
+        return ApiKey(value, source, (f"everybody can read the API key in {printable(str(path))}: chmod 600 it",))
     return ApiKey(value, source)
 
 

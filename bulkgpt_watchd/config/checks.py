@@ -16,7 +16,8 @@ from pathlib import Path
 from bulkgpt_watchd.config.document import Document, Trail
 from bulkgpt_watchd.config.models import ConfigFile
 from bulkgpt_watchd.config.quantities import format_duration
-from bulkgpt_watchd.config.route import FOLDERS, WORK_NAME, RouteEntry, RouteOptions, merge
+from bulkgpt_watchd.config.route import FOLDERS, RouteEntry, RouteOptions, merge
+from bulkgpt_watchd.core.names import OURS, render_marker_name
 
 LONGEST_SOCKET_BYTES = 107
 """sun_path of a Unix socket holds 108 bytes with its final NUL. Source: unix(7)."""
@@ -52,7 +53,7 @@ def _draft(document: Document, defaults: RouteOptions, index: int, entry: RouteE
     if entry.folder:
         folders = {key: entry.folder / key for key in FOLDERS} | folders
     if "inbox" in folders:
-        folders.setdefault("work", folders["inbox"] / WORK_NAME)
+        folders.setdefault("work", folders["inbox"] / OURS)
     creatable = frozenset(key for key in FOLDERS if key in folders and not getattr(entry, key)) - {"inbox"}
     draft = Draft(index, merge(defaults, entry), folders, creatable)
     if not folders and draft.trail("folder") not in document.bad:
@@ -101,5 +102,5 @@ def _is_taken(marker: str, patterns: Sequence[str]) -> bool:
     """Tell whether the marker of a file that is taken would be taken itself."""
     lowered = [pattern.lower() for pattern in patterns]
     samples = [re.sub(r"\[.*?\]|[?*]", "a", pattern) for pattern in lowered]
-    markers = [marker.lower().replace("{name}", sample) for sample in samples]
+    markers = [render_marker_name(marker, sample).lower() for sample in samples]
     return any(fnmatchcase(name, pattern) for name in markers for pattern in lowered)

@@ -15,9 +15,10 @@ from typing import Any
 
 import yaml
 
-from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake, shown
+from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake
 from bulkgpt_watchd.config.names import is_route_name
 from bulkgpt_watchd.config.reading import Unreadable, read_small
+from bulkgpt_watchd.core.names import printable
 
 LARGEST_FILE_BYTES = 2**20
 """A thousand routes with every key written out are 1 MB; PyYAML takes seconds for more."""
@@ -55,12 +56,15 @@ _PLAIN_WORDS = (
     ("expected <block end>", "the indentation does not fit the lines above"),
     ("expected ',' or ']'", "a comma or a ] is missing"),
     ("expected ',' or '}'", "a comma or a } is missing"),
+    ("sequence entries are not allowed", "a list cannot stand here; check the indentation"),
+    ("expected the node content", "a value is missing"),
+    ("expected '<document start>'", "this belongs to nothing above; check the indentation"),
     ("found unexpected end of stream", "a quote is not closed"),
     ("found unexpected document separator", "a quote is not closed"),
     ("but found another document", "only one YAML document may be in the file"),
     ("found undefined alias", "text that begins with * must be quoted"),
     ("unknown escape character", r"within double quotes a \ must be written \\; or use single quotes"),
-    ("found duplicate anchor", "two anchors have one name; text that begins with & must be quoted"),
+    ("second occurrence", "two anchors have one name; text that begins with & must be quoted"),
 )
 """What PyYAML says, and what we say; its own words may repeat a value."""
 
@@ -144,7 +148,7 @@ class Document:
         for key in trail:
             value = inside(value, key)
             if isinstance(key, str):
-                text += f".{shown(key)}" if text else shown(key)
+                text += f".{printable(key)}" if text else printable(key)
             else:
                 name = value.get("name") if isinstance(value, dict) else None
                 text += f"[{name if is_route_name(name) else key}]"
@@ -200,9 +204,9 @@ def _compose(file: Path, text: str) -> yaml.Node | None:
         spot = _spot(mark or loader.get_mark()) if loader else Spot(1, 1)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        what = f"contains the control character U+{ord(error.character):04X}"
+        what = f"contains the control character U+{error.character:04X}"
         spot = Spot(before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         # PyYAML lets these out for "\UFFFFFFFF", %YAML with a huge number, and a thousand brackets.
         what = "is nested too deeply" if isinstance(error, RecursionError) else "is not valid YAML"
         spot = _spot(loader.get_mark()) if loader else Spot(1, 1)

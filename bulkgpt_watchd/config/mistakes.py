@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bulkgpt_watchd.core.errors import WatchdError
-
-
-def shown(text: str | Path) -> str:
-    r"""Make a name safe to print: bytes that are not UTF-8 become `\xNN`, and no control character survives."""
-    return "".join(letter if letter.isprintable() else _escape(letter) for letter in os.fspath(text))
-
-
-def _escape(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte that os.fsdecode could not read
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return ascii(letter)[1:-1]
+from bulkgpt_watchd.core.names import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +26,7 @@ class Mistake:
     message: str
 
     def __str__(self) -> str:
-        place = shown(self.file) if self.line is None else f"{shown(self.file)}:{self.line}:{self.column}"
+        place = printable(str(self.file)) + ("" if self.line is None else f":{self.line}:{self.column}")
         return ": ".join(part for part in (place, self.path, self.message) if part)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from bulkgpt_watchd.core.names import MARKER_FIELDS, RESULT_FIELDS
+
 _ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # fits a metric's label and a column of `status`
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -44,12 +46,11 @@ def _check_delimiter(value: str) -> str:
     return value
 
 
-def _check_template(value: str, fields: tuple[str, ...]) -> str:
-    rest = value
-    for field in fields:
-        rest = rest.replace(field, "")
+def _check_template(value: str, fields: frozenset[str]) -> str:
+    rest = re.sub(rf"\{{({'|'.join(fields)})\}}", "", value)
     if "{" in rest or "}" in rest:
-        raise ValueError(f"must be a file name in which {{…}} is one of {' '.join(fields)}")
+        known = " ".join(f"{{{field}}}" for field in sorted(fields))
+        raise ValueError(f"must be a file name in which {{…}} is one of {known}")
     if "/" in value:
         raise ValueError("must be a file name, without /")
     return _check_text(value)
@@ -58,14 +59,13 @@ def _check_template(value: str, fields: tuple[str, ...]) -> str:
 def _check_marker(value: str) -> str:
     if "{name}" not in value:
         raise ValueError("must contain {name}, the name of the file that the marker belongs to")
-    return _check_template(value, ("{name}",))
+    return _check_template(value, MARKER_FIELDS)
 
 
 def _check_result_name(value: str) -> str:
-    _check_template(value, ("{name}", "{stem}", "{suffix}", "{job}"))
     if value.startswith((".", "{suffix}")):
         raise ValueError("must not begin with a dot: those names are for results that are still being written")
-    return value
+    return _check_template(value, RESULT_FIELDS)
 
 
 def _check_result_marker(value: str) -> str:
@@ -85,7 +85,7 @@ Pattern = Annotated[str, AfterValidator(_check_pattern)]
 Delimiter = Annotated[str, AfterValidator(_check_delimiter)]
 """`auto` or one character."""
 MarkerTemplate = Annotated[str, AfterValidator(_check_marker)]
-"""A file name with {name}; braces mean nothing else."""
+"""A file name with {name}, and perhaps {stem}; braces mean nothing else."""
 ResultTemplate = Annotated[str, AfterValidator(_check_result_name)]
 """A file name with {name} {stem} {suffix} {job}; braces mean nothing else."""
 ResultMarkerTemplate = Annotated[str, AfterValidator(_check_result_marker)]

@@ -13,8 +13,8 @@ from pathlib import Path
 from bulkgpt_watchd.config.checks import Draft
 from bulkgpt_watchd.config.document import Document
 from bulkgpt_watchd.config.looking import look_at
-from bulkgpt_watchd.config.mistakes import shown
 from bulkgpt_watchd.config.reading import Unreadable, read_small
+from bulkgpt_watchd.core.names import printable
 
 OUTPUTS = ("outbox", "error", "archive")
 
@@ -121,4 +121,4 @@ def check_ca_file(document: Document, ca_file: Path | None) -> None:
         try:
             read_small(ca_file, LARGEST_CA_BYTES)
         except Unreadable as unreadable:
-            document.note(("api", "ca_file"), f"{shown(ca_file)} {unreadable}")
+            document.note(("api", "ca_file"), f"{printable(str(ca_file))} {unreadable}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bulkgpt_watchd.config.document import Document, Trail
 from bulkgpt_watchd.config.looking import Place, look_at
-from bulkgpt_watchd.config.mistakes import Mistake, shown
+from bulkgpt_watchd.config.mistakes import Mistake
 from bulkgpt_watchd.config.places import OUTPUTS
-from bulkgpt_watchd.config.route import WORK_NAME, Route
+from bulkgpt_watchd.config.route import Route
 from bulkgpt_watchd.config.settings import Settings
+from bulkgpt_watchd.core.names import OURS, printable
 
 
 def check_folders(settings: Settings) -> tuple[Mistake, ...]:
@@ -20,7 +21,7 @@ def check_folders(settings: Settings) -> tuple[Mistake, ...]:
     keys = ("inbox", *OUTPUTS, "work")
     places = look_at(getattr(route, key) for route in routes for key in keys)
     return tuple(
-        document.mistake(_written(document, index, key), f"{key} {shown(getattr(route, key))} {fault}")
+        document.mistake(_written(document, index, key), f"{key} {printable(str(getattr(route, key)))} {fault}")
         for index, route in enumerate(routes)
         for key in keys
         if (fault := _fault(route, key, places[getattr(route, key)]))
@@ -35,7 +36,7 @@ def _written(document: Document, index: int, key: str) -> Trail:
 
 def _fault(route: Route, key: str, place: Place) -> str | None:
     """Say what is wrong with a folder, as the end of a sentence that begins with its path."""
-    may_be_missing = key in route.creatable or (key == "work" and route.work == route.inbox / WORK_NAME)
+    may_be_missing = key in route.creatable or (key == "work" and route.work == route.inbox / OURS)
     match place.kind:
         case "folder":
             return None

@@ -23,9 +23,6 @@ from bulkgpt_watchd.config.names import (
 from bulkgpt_watchd.config.quantities import Duration, Mode, PositiveDuration, Size
 from bulkgpt_watchd.config.section import AbsolutePath, Section
 
-WORK_NAME = ".bulkgpt-watchd"
-"""Name of the work folder in an inbox (contract: folders of a route)."""
-
 FOLDERS = ("inbox", "outbox", "error", "archive")
 """What `folder` stands for; each is a key of its own too."""
 
