@@ -96,9 +96,9 @@ class SqliteStore:
         asked = tuple(wants)
         return await self._thread.ask(lambda state: reads.due(state, asked, now), writes=False)
 
-    async def next_due(self, states: Collection[State], routes: Collection[str]) -> float | None:
+    async def next_due(self, states: Collection[State], routes: Collection[str], *, after: float) -> float | None:
         pairs = json.dumps([*states]), json.dumps([*routes])
-        return await self._thread.ask(lambda state: reads.next_due(state, *pairs), writes=False)
+        return await self._thread.ask(lambda state: reads.next_due(state, *pairs, after), writes=False)
 
     async def query(self, query: Query) -> list[Job]:
         return await self._thread.ask(lambda state: reads.query(state, query), writes=False)

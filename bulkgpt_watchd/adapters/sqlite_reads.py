@@ -19,10 +19,14 @@ SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"
 
 # All that a running daemon asks, each answered from an index: a test reads the query plans.
 GET = f"{SELECT} WHERE id = ?"
-DUE = f"{SELECT} WHERE state = ? AND route = ? AND due_at <= ? ORDER BY due_at, number LIMIT ?"
+DUE = "SELECT number FROM jobs WHERE state = ? AND route = ? AND due_at <= ? ORDER BY due_at, number LIMIT ?"
+LISTED = f"""
+WITH listed (place, number) AS (SELECT key, value FROM json_each(?))
+SELECT {", ".join(COLUMNS)} FROM listed CROSS JOIN jobs USING (number) ORDER BY place
+"""
 NEXT_DUE = """
-SELECT min((SELECT min(due_at) FROM jobs WHERE state = states.value AND route = routes.value AND due_at IS NOT NULL))
-FROM json_each(?) AS states, json_each(?) AS routes
+SELECT min((SELECT min(due_at) FROM jobs WHERE state = states.value AND route = routes.value AND due_at > :after))
+FROM json_each(:states) AS states, json_each(:routes) AS routes
 """
 TWINS = f"""
 {SELECT} WHERE number IN (
@@ -61,15 +65,16 @@ def get(connection: Connection, job_id: str) -> Job | None:
 
 
 def due(connection: Connection, wants: Sequence[Want], now: float) -> list[Job]:
-    found: list[Job] = []
+    # Most wants find nothing, and sqlite3 describes every column of every answer: 53 µs for whole rows, 3 for a number.
+    numbers: list[int] = []
     for want in wants:
-        found += _jobs(connection, DUE, (str(want.state), want.route, now, want.limit))
-    return found
+        numbers += (row[0] for row in connection.execute(DUE, (str(want.state), text(want.route), now, want.limit)))
+    return _jobs(connection, LISTED, (json.dumps(numbers),)) if numbers else []
 
 
-def next_due(connection: Connection, states: str, routes: str) -> float | None:
+def next_due(connection: Connection, states: str, routes: str, after: float) -> float | None:
     """Shape: *states* and *routes* are lists in JSON."""
-    row = connection.execute(NEXT_DUE, (states, routes)).fetchone()
+    row = connection.execute(NEXT_DUE, {"states": states, "routes": routes, "after": after}).fetchone()
     return None if row[0] is None else float(row[0])
 
 

@@ -33,10 +33,11 @@ def save(connection: Connection, change: Change, at: float) -> bool:
     ).fetchone()
     if row is None:
         return False
-    connection.execute(
-        "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
-        (row[0], change.new.revision, at, event_name(change.event), event_facts(change.event)),
-    )
+    if change.is_news:
+        connection.execute(
+            "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
+            (row[0], change.new.revision, at, event_name(change.event), event_facts(change.event)),
+        )
     return True
 
 

@@ -115,6 +115,18 @@ class DiskTrouble(WatchdError):
     """Say that a folder or the state is full, read-only, failing or hung."""
 
 
+class CommandRefused(WatchdError):
+    """
+    Say why a command is not carried out.
+
+    Shape: *exit_code* as in the contract: 66 no such job, 77 refused.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 77) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class StateUnusable(WatchdError):
     """Say why the state cannot be used and what to do."""
 

@@ -172,7 +172,8 @@ def _in_conflict(old: Job, job: Job, other: Job, now: float, policy: Policy) -> 
         f"BulkGPT gave the task ID {job.task_id or other.task_id} to this file and to {other.file} (job {other.id}).",
         related_job=other.id,
     )
-    return Change(old, advance(job, event, now, policy, 0.0), event)
+    # Both steps, accepted and held, are written as one.
+    return Change(old, replace(advance(job, event, now, policy, 0.0), revision=old.revision + 1), event)
 
 
 def _with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # noqa: C901, PLR0911, PLR0912 one case an event
@@ -199,15 +200,16 @@ def _with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # n
                 )
             return job
         case e.Progressed() | e.Finished():
-            rows = {
-                key: value
-                for key in ("rows_done", "rows_ok", "rows_total")
-                if (value := getattr(event, key)) is not None
-            }
+            job = replace(
+                job,
+                rows_done=job.rows_done if event.rows_done is None else event.rows_done,
+                rows_ok=job.rows_ok if event.rows_ok is None else event.rows_ok,
+                rows_total=job.rows_total if event.rows_total is None else event.rows_total,
+            )
             if isinstance(event, e.Finished):
-                return replace(job, **rows, completed_at=now, asked_at=now, patience_s=0.0, bad_results=0)
+                return replace(job, completed_at=now, asked_at=now, patience_s=0.0, bad_results=0)
             waited = job.patience_s + waited_s(job, now, policy)
-            return replace(job, **rows, asked_at=now, patience_s=waited, unknown_s=0.0)
+            return replace(job, asked_at=now, patience_s=waited, unknown_s=0.0)
         case e.TaskMissed(api_message):
             more_s = waited_s(job, now, policy)
             return replace(
@@ -220,8 +222,9 @@ def _with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # n
         case e.Fetched(path, sha256, size_bytes, rows_out):
             return replace(job, result_path=path, result_sha256=sha256, result_bytes=size_bytes, rows_out=rows_out)
         case e.Retargeted(path):
-            key = {State.FETCHED: "result_path", State.DELIVERED: "archive_path"}.get(job.state, "error_path")
-            return replace(job, **{key: path})
+            if job.state is State.FETCHED:
+                return replace(job, result_path=path)
+            return replace(job, archive_path=path) if job.state is State.DELIVERED else replace(job, error_path=path)
         case e.Delivered(archive_path):
             return replace(job, delivered_at=now, archive_path=archive_path)
         case e.GaveUp(code, message, line, http_status, api_message, related_job):

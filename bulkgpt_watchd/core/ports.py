@@ -1,20 +1,23 @@
 """
 Say what the scheduler and the effects need of the outside.
 
-Each Protocol has one adapter; tests bring fakes that pass the same suites. Calls of `Folders` block and are run in the
-route's own threads; calls of the others are awaited on the loop.
+Each Protocol has one adapter; tests bring fakes that pass the same suites. Calls of `Folders` (in a file of its own)
+block and are run in the route's own threads; calls of the others are awaited on the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from bulkgpt_watchd.core.events import Event
-from bulkgpt_watchd.core.job import Job, Stamp, State
+from bulkgpt_watchd.core.folders import Folders as Folders
+from bulkgpt_watchd.core.folders import Look as Look
+from bulkgpt_watchd.core.folders import LookRules as LookRules
+from bulkgpt_watchd.core.folders import Mount as Mount
+from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.wire import TaskStatus
 
 
@@ -32,79 +35,6 @@ class Clock(Protocol):
 
     def jitter(self) -> float:
         """Give a number in [0, 1)."""
-
-
-# --- Folders ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LookRules:
-    """Say which names of an inbox are meant (contract: what is taken)."""
-
-    match: tuple[str, ...]
-    is_recursive: bool
-    done_file: str | None
-    on_network: bool  # a look is then open + fstat, because stat alone is stale
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """
-    Hold one look at an inbox.
-
-    Shape: *files* has every matching regular file that is not in `known` (those are looked at only for being there);
-        *present* all matching names; *marked* those with a marker; *ignored* maps names that were passed over for
-        what they are (link, FIFO, folder …) to the reason; *unreadable* maps names to the error's text.
-    """
-
-    files: Mapping[str, Stamp]
-    present: frozenset[str]
-    marked: frozenset[str]
-    ignored: Mapping[str, str]
-    unreadable: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """Identify where a folder lies: by mount point and type, never by device or inode numbers."""
-
-    point: str
-    fstype: str
-    is_network: bool
-
-
-class Folders(Protocol):
-    """
-    Touch the files of users: the only module that does.
-
-    Errors of every call: SourceVanished, SourceChanged, NameTaken, InUse, DiskTrouble; nothing else leaves.
-    """
-
-    def look(self, inbox: Path, rules: LookRules, known: Collection[str]) -> Look: ...
-    def ends_line(self, inbox: Path, name: str) -> bool: ...
-    def claim(
-        self, inbox: Path, name: str, work: Path, work_name: str, stamp: Stamp, marker: tuple[str, str] | None
-    ) -> Stamp: ...
-    def unclaim_marker(self, inbox: Path, marker_name: str, work: Path, taken_name: str) -> None: ...
-    def open_source(self, work: Path, names: Sequence[str]) -> tuple[BinaryIO, Stamp]: ...
-    def stamp_of(self, source: BinaryIO) -> Stamp: ...
-    def rename_in_work(self, work: Path, source: str, target: str) -> None: ...
-    def exists(self, path: Path) -> bool: ...
-    def free_target(self, folder: Path, name: str, job_id: str, sidecar_suffixes: Sequence[str]) -> str: ...
-    def create(self, folder: Path, name: str, mode: int | None, group: str | None) -> BinaryIO: ...
-    def finish(self, target: BinaryIO, folder: Path) -> None: ...
-    def read_blocks(self, folder: Path, name: str) -> Iterator[bytes]: ...
-    def publish(self, folder: Path, temp_name: str, name: str) -> None: ...
-    def move(self, source: Path, target: Path) -> None: ...
-    def write_whole(self, folder: Path, name: str, content: bytes, *, replace: bool) -> None: ...
-    def remove(self, path: Path) -> None: ...
-    def list_work(self, work: Path) -> Mapping[str, Stamp]: ...
-    def read_small(self, path: Path) -> bytes | None: ...
-    def make_work(self, work: Path) -> None: ...
-    def make_folder(self, path: Path) -> None: ...
-    def probe(self, folder: Path) -> None: ...
-    def free_bytes(self, folder: Path) -> int: ...
-    def mount_of(self, folder: Path) -> Mount: ...
 
 
 # --- BulkGPT ---------------------------------------------------------------------------------------------------------
@@ -193,12 +123,14 @@ class Change:
     """
     Hold one step of a job: the row as it was, as it will be, and the event that made the difference.
 
-    Shape: *new* has the ID and the route of *old*, and its revision plus one.
+    Shape: *new* has the ID and the route of *old*, and its revision plus one. Not *is_news*: the row is written, but the
+        journal gets no line (a question that was answered as before).
     """
 
     old: Job
     new: Job
     event: Event
+    is_news: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +243,12 @@ class Store(Protocol):
     async def due(self, wants: Sequence[Want], now: float) -> list[Job]:
         """Give, for each want in turn, its first jobs whose `due_at` has come: by `due_at`, then by arrival."""
 
-    async def next_due(self, states: Collection[State], routes: Collection[str]) -> float | None:
-        """Tell when the next job in any of the states and routes is due, the past included; None: never."""
+    async def next_due(self, states: Collection[State], routes: Collection[str], *, after: float) -> float | None:
+        """
+        Tell when the next job in any of the states and routes falls due, later than *after*; None: never.
+
+        What is due already waits for a place, not for the clock.
+        """
 
     async def query(self, query: Query) -> list[Job]:
         """Give the selected jobs, by arrival, the newest first."""

@@ -8,7 +8,7 @@ re-created folders need no special case.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ class Discovery:
     state_uuid: str
     dump: Callable[[Route], dict[str, Any]]
     parse: Callable[[dict[str, Any]], Route]
-    bell: Callable[[Inbox], None]  # watches, or stops watching, one inbox
+    bell: Callable[[Inbox], Awaitable[None]]  # watches, or stops watching, one inbox
     facts: dict[str, Any] = field(default_factory=dict)  # routes, inboxes, mounts, health: as they stand in the store
 
     # --- routes -------------------------------------------------------------------------------------------------------
@@ -93,7 +93,6 @@ class Discovery:
         elif inbox.route != route:
             inbox.is_open = False
         inbox.route, inbox.is_draining, inbox.is_rung = route, is_draining, True
-        self.bell(inbox)
 
     async def _rename(self, old: str, new: str) -> None:
         scheduler = self.scheduler
@@ -168,7 +167,7 @@ class Discovery:
         await self._remember("mounts", {**(self.facts.get("mounts") or {}), inbox.name: mounts})
         await sweep(inbox, scheduler.outside.store, scheduler.commit, scheduler.log, scheduler.outside.clock.now())
         inbox.is_open = True
-        self.bell(inbox)
+        await self.bell(inbox)
 
     async def _hold_backlog(self, inbox: Inbox, limit: int) -> None:
         """Start paused when many files wait at the first start: nobody pays for an old archive unasked."""

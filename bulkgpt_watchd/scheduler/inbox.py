@@ -26,6 +26,9 @@ MARKER = "route.json"
 LOOK_DEADLINE_S = 60.0
 """A look that takes longer means that the share hangs; 300,000 names on a slow disk took a tenth of that."""
 
+NOT_LOOKED_AT = "not looked at yet"
+"""Reason of a route before its first look."""
+
 COUNT_BYTES = 1024 * 1024
 """Block size of counting lines."""
 
@@ -47,7 +50,7 @@ class Inbox:
     state_uuid: str
     is_draining: bool = False
     is_open: bool = False
-    reason: str | None = "not looked at yet"
+    reason: str | None = NOT_LOOKED_AT
     unavailable_since: float | None = None
     disk_low: str | None = None
     next_look_at: float = -math.inf

@@ -133,7 +133,7 @@ class Scheduler:
             if self.tend is not None and name not in self.looking and (inbox.is_rung or inbox.next_look_at <= now):
                 inbox.is_rung = False
                 inbox.next_look_at = now + inbox.route.scan_every
-                self.looking[name] = self._spawn(self.tend(inbox), lambda name=name: self.looking.pop(name, None))
+                self.looking[name] = self._spawn(self.tend(inbox), partial(self.looking.pop, name, None))
 
     def _start_probe(self) -> None:
         gate = self.passage.gate
@@ -207,7 +207,7 @@ class Scheduler:
             ahead = 1 if at_half else AHEAD_PER_SUBMIT * self.api.max_concurrent_submits
             taken = self.counts[inbox.name, State.CLAIMED] + self.counts[inbox.name, State.READY]
             return ahead - taken - self._running_in(inbox.name, State.DISCOVERED)
-        if state is State.READY and self._is_held_for_itself(inbox):
+        if state is State.READY and self.is_held_for_itself(inbox):
             return 1 - self._running_in(inbox.name, state)
         return EFFECTS[state].lane
 
@@ -223,7 +223,8 @@ class Scheduler:
             return f"held: {hold.reason}"
         return inbox.disk_low
 
-    def _is_held_for_itself(self, inbox: Inbox) -> bool:
+    def is_held_for_itself(self, inbox: Inbox) -> bool:
+        """Tell whether this route, or its workflow, is held while others go on."""
         gate = self.passage.gate
         return inbox.name in gate.routes or inbox.route.workflow_id in gate.workflows
 
@@ -250,7 +251,7 @@ class Scheduler:
     def _start(self, job: Job, inbox: Inbox) -> None:
         if job.state is State.READY:
             self._epochs[job.id] = self.passage.gate.epoch
-            if self._is_held_for_itself(inbox):
+            if self.is_held_for_itself(inbox):
                 now, later_s = self.outside.clock.now(), self.api.retry.max
                 self.passage.gate = gate_rules.tried(
                     self.passage.gate, inbox.name, inbox.route.workflow_id, now, later_s

@@ -18,11 +18,9 @@ from bulkgpt_watchd.core.gate import Gate
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.shown import rfc3339
+from bulkgpt_watchd.core.status import EVERY_ROUTE
 from bulkgpt_watchd.effects.outside import Outside
 from bulkgpt_watchd.scheduler.telling import Log
-
-EVERY_ROUTE = "*"
-"""Key of a pause of all routes."""
 
 KEY_STATUS = frozenset({401, 403})
 """Answers after which the key is read again (contract: the gate)."""

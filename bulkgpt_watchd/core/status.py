@@ -1,0 +1,106 @@
+"""
+Say how the daemon is, from what the state remembers: the content of `status --json`.
+
+Shape: plain data. It is the same whether the daemon runs or not; only *is_running* comes from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bulkgpt_watchd.core import gate as gate_rules
+from bulkgpt_watchd.core.job import SHOWN_AS, Job, State
+from bulkgpt_watchd.core.names import printable
+from bulkgpt_watchd.core.shown import rfc3339, row
+
+EVERY_ROUTE = "*"
+"""Key of a pause of all routes."""
+
+
+def status(
+    facts: Mapping[str, Any],
+    counts: Mapping[tuple[str, State], int],
+    doubts: Sequence[Job],
+    *,
+    now: float,
+    is_running: bool,
+) -> dict[str, Any]:
+    """
+    Put together what a person wants to know at one look.
+
+    Shape: *doubts* are the failed jobs that wait for a person's answer.
+    """
+    gate = gate_rules.from_json(facts.get("gate"))
+    pauses = {key: pause for key, pause in (facts.get("pauses") or {}).items() if _is_on(pause, now)}
+    names = sorted({*(facts.get("routes") or {}), *(route for route, _ in counts)})
+    routes = [_route(name, facts, counts, gate, pauses, now) for name in names]
+    problems = [f"gate: {gate.reason}"] if gate.position != "open" else []
+    problems += [f"route {route['name']}: {text}" for route in routes for text in route["problems"]]
+    problems += [f"job {job.id} ({printable(job.file)}) needs a decision: {job.code}" for job in doubts]
+    return {
+        "schema": 1,
+        "state": "degraded" if problems else "ok",
+        "running": is_running,
+        "daemon": facts.get("daemon"),
+        "gate": "open" if gate.position == "open" else "shut",
+        "gate_position": gate.position,
+        "gate_reason": gate.reason,
+        "gate_next_try_at": rfc3339(gate.probe_at),
+        "gate_needs_resume": gate.is_locked,
+        "paused": EVERY_ROUTE in pauses,
+        "pause": _pause(pauses.get(EVERY_ROUTE)),
+        "problems": problems,
+        "routes": routes,
+        "doubts": [row(job) for job in doubts],
+    }
+
+
+def _route(
+    name: str,
+    facts: Mapping[str, Any],
+    counts: Mapping[tuple[str, State], int],
+    gate: gate_rules.Gate,
+    pauses: Mapping[str, Any],
+    now: float,
+) -> dict[str, Any]:
+    settings = (facts.get("routes") or {}).get(name) or {}
+    health = (facts.get("health") or {}).get(name) or {}
+    workflow_id = settings.get("workflow_id")
+    hold = gate.routes.get(name) or gate.workflows.get(workflow_id or "")
+    pause = pauses.get(EVERY_ROUTE) or pauses.get(name)
+    shown = dict.fromkeys(("waiting", "submitting", "running", "delivering", "done", "failed", "withdrawn"), 0)
+    for (route, state), number in counts.items():
+        if route == name:
+            shown[SHOWN_AS[state]] += number
+    unreadable = health.get("unreadable") or {}
+    problems = [text for text in (health.get("reason"), health.get("disk_low"), hold and hold.reason) if text]
+    problems += [f"{printable(file)} is unreadable: {text}" for file, text in unreadable.items()]
+    return {
+        "name": name,
+        "workflow_id": workflow_id,
+        "inbox": health.get("inbox") or settings.get("inbox"),
+        "available": not health.get("reason"),
+        "reason": health.get("reason"),
+        "unavailable_since": rfc3339(health.get("since")),
+        "paused": pause is not None,
+        "pause": _pause(pause),
+        "gate": "shut" if hold is not None or gate.position != "open" else "open",
+        "gate_reason": hold.reason if hold is not None else gate.reason,
+        "held_until": rfc3339(hold.try_at) if hold is not None and hold.try_at > now else None,
+        "draining": bool(health.get("is_draining")),
+        "unsettled": health.get("unsettled") or 0,
+        "unreadable": sorted(printable(file) for file in unreadable),
+        **shown,
+        "problems": problems,
+    }
+
+
+def _is_on(pause: Mapping[str, Any], now: float) -> bool:
+    return pause["until"] is None or now < pause["until"]
+
+
+def _pause(pause: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if pause is None:
+        return None
+    return {"reason": pause["reason"], "since": rfc3339(pause["since"]), "until": rfc3339(pause["until"])}

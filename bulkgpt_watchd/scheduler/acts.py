@@ -1,0 +1,230 @@
+"""
+Do what a person says: retry, resolve, redeliver, adopt, pause, resume, scan.
+
+Each act is one event to one job, or one fact; the effects do the rest. Each is written to the audit trail. None of them
+pays twice: what may have been accepted is refused here, with the command that answers the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bulkgpt_watchd.core.errors import CommandRefused, TaskNotKnown, WatchdError
+from bulkgpt_watchd.core.events import Abandoned, Event, Recalled, Reopened, Superseded
+from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.names import printable
+from bulkgpt_watchd.core.outcomes import ENDED_AT_BULKGPT, HOLDS_A_QUESTION
+from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.shown import rfc3339, row
+from bulkgpt_watchd.core.status import EVERY_ROUTE
+from bulkgpt_watchd.scheduler.discovery import Discovery
+from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
+from bulkgpt_watchd.scheduler.loop import Scheduler
+
+NO_SUCH = 66
+"""Exit code: no such job or route (contract: commands)."""
+
+GAVE_UP = frozenset({State.FAILED, State.FAILING})
+
+
+@dataclass(frozen=True)
+class Acts:
+    """Carry out commands; *by* is who gave them."""
+
+    scheduler: Scheduler
+    discovery: Discovery
+
+    async def retry(
+        self,
+        by: str,
+        jobs: Sequence[str] = (),
+        *,
+        failed: bool = False,
+        route: str | None = None,
+        pay_again: bool = False,
+    ) -> dict[str, Any]:
+        """
+        Go on with failed jobs from their last free step; with *pay_again* also where a task was accepted.
+
+        Shape: `failed` takes all that can go on without paying again and leaves the others, which are told.
+        """
+        if not failed:
+            chosen = [await self._job(job_id) for job_id in jobs]
+            events = [await self._retry_event(job, pay_again=pay_again) for job in chosen]
+            for job, event in zip(chosen, events, strict=True):
+                await self._carry_out(by, "retry", job, event)
+            return {"jobs": [row(job) for job in chosen], "left": []}
+        done: list[Job] = []
+        left: list[dict[str, str]] = []
+        routes = None if route is None else (self._inbox(route).name,)
+        for job in await self.scheduler.outside.store.query(Query(routes=routes, states=(State.FAILED,))):
+            if job.is_closed or job.superseded_by is not None:
+                continue
+            try:
+                await self._carry_out(by, "retry", job, await self._retry_event(job, pay_again=pay_again))
+                done.append(job)
+            except CommandRefused as error:
+                left.append({"job": job.id, "reason": str(error)})
+        return {"jobs": [row(job) for job in done], "left": left}
+
+    async def resolve(
+        self, by: str, job_id: str, *, task_id: str | None = None, not_submitted: bool = False, abandon: bool = False
+    ) -> dict[str, Any]:
+        """Answer a doubt: it has this task, it was never accepted, or it shall be left alone."""
+        job = await self._job(job_id)
+        if job.state not in GAVE_UP or job.code not in HOLDS_A_QUESTION:
+            raise CommandRefused(f"job {job.id} is not in doubt: it is {row(job)['state']}" + _code(job))
+        if abandon:
+            if job.state is not State.FAILED:
+                raise CommandRefused(f"job {job.id} is still on its way to the error folder; try again in a moment")
+            await self._carry_out(by, "resolve --abandon", job, Abandoned())
+        elif task_id is not None:
+            await self._ask_about(job, task_id)
+            event = Recalled(task_id, await self._file_of(job))
+            await self._carry_out(by, f"resolve --task-id {task_id}", job, event)
+        elif not_submitted:
+            event = Recalled(None, await self._file_of(job, must_exist=True))
+            await self._carry_out(by, "resolve --not-submitted", job, event)
+        return {"job": row(job)}
+
+    async def redeliver(self, by: str, job_id: str) -> dict[str, Any]:
+        """Fetch and deliver a paid result once more, free."""
+        job = await self._job(job_id)
+        if job.task_id is None or (job.code in HOLDS_A_QUESTION and job.state in GAVE_UP):
+            raise CommandRefused(f"job {job.id} has no task whose result could be fetched" + _code(job))
+        if job.state is State.DONE:
+            await self._carry_out(by, "redeliver", job, Reopened())
+        elif job.state in GAVE_UP:
+            event = Recalled(job.task_id, await self._file_of(job), takes_partial=True)
+            await self._carry_out(by, "redeliver", job, event)
+        else:
+            raise CommandRefused(f"job {job.id} is {row(job)['state']}; its result comes by itself")
+        return {"job": row(job)}
+
+    async def adopt(self, by: str, route: str) -> dict[str, Any]:
+        """Take over a route whose marker is another's, is gone, or whose folders moved to another mount."""
+        inbox = self._inbox(route)
+        try:
+            await self.discovery.adopt(inbox)
+        except (Unusable, WatchdError) as error:
+            raise CommandRefused(f"route {route} cannot be adopted: {error}") from error
+        await self._audit(by, "adopt", route, "")
+        return {"route": route}
+
+    async def pause(
+        self, by: str, route: str | None = None, *, for_s: float | None = None, reason: str | None = None
+    ) -> dict[str, Any]:
+        """Stop taking and submitting files; what was submitted goes on."""
+        target = EVERY_ROUTE if route is None else self._inbox(route).name
+        until = None if for_s is None else self.scheduler.outside.clock.now() + for_s
+        await self.scheduler.passage.pause(target, reason or f"by {by}", until)
+        await self._audit(by, "pause", target, rfc3339(until) or "")
+        return {"route": route, "until": rfc3339(until)}
+
+    async def resume(self, by: str, route: str | None = None) -> dict[str, Any]:
+        """End a pause, and let one submit try a shut gate."""
+        target = EVERY_ROUTE if route is None else self._inbox(route).name
+        workflow_id = None if route is None else self._inbox(route).route.workflow_id
+        await self.scheduler.passage.resume(target, workflow_id)
+        self.scheduler.wake.set()
+        await self._audit(by, "resume", target, "")
+        return {"route": route}
+
+    async def scan(self, _by: str, route: str | None = None) -> dict[str, Any]:
+        """Look at inboxes now."""
+        names = list(self.scheduler.inboxes) if route is None else [self._inbox(route).name]
+        for name in names:
+            self.scheduler.ring(name)
+        return {"routes": names}
+
+    # --- what may be done ---------------------------------------------------------------------------------------------
+
+    async def _retry_event(self, job: Job, *, pay_again: bool) -> Event:
+        if job.state not in GAVE_UP:
+            raise CommandRefused(f"job {job.id} has not failed: it is {row(job)['state']}")
+        if job.superseded_by is not None:
+            raise CommandRefused(f"job {job.id} was dropped again and is now job {job.superseded_by}")
+        if job.code in HOLDS_A_QUESTION:
+            raise CommandRefused(
+                f"nobody knows whether job {job.id} was accepted and billed; look at the BulkGPT dashboard, then "
+                f"`bulkgpt-watchd resolve {job.id} --task-id ID`, `--not-submitted` or `--abandon`"
+            )
+        if pay_again:
+            return Recalled(None, await self._file_of(job, must_exist=True), may_pay_again=True)
+        if job.code in ENDED_AT_BULKGPT:
+            raise CommandRefused(
+                f"job {job.id} was accepted and its task ended; submitting it again is billed again: "
+                f"`bulkgpt-watchd retry {job.id} --pay-again`"
+            )
+        return Recalled(job.task_id, await self._file_of(job, must_exist=job.task_id is None))
+
+    async def _file_of(self, job: Job, *, must_exist: bool = False) -> str | None:
+        """
+        Say where a failed job's file stands: in the error folder, or moved from there and refused as its duplicate.
+
+        Shape: with *must_exist* a job without a file is refused.
+        """
+        if job.state is State.FAILING:
+            return job.error_path
+        store, run, exists = (
+            self.scheduler.outside.store,
+            self.scheduler.outside.run,
+            self.scheduler.outside.folders.exists,
+        )
+        if job.error_path is not None and await run(job.route, exists, Path(job.error_path)):
+            return job.error_path
+        for twin in await store.twins(job):
+            is_its_copy = twin.related_job == job.id and twin.code == "duplicate" and twin.sha256 == job.sha256
+            if is_its_copy and twin.error_path is not None and await run(job.route, exists, Path(twin.error_path)):
+                await self.scheduler.commit(twin, Superseded(job.id))
+                return twin.error_path
+        if must_exist:
+            place = printable(job.error_path) if job.error_path else "the error folder"
+            raise CommandRefused(
+                f"the file of job {job.id} is no longer at {place}; drop it into the inbox again"
+                + (f", after `bulkgpt-watchd resolve {job.id} --abandon`" if job.code in HOLDS_A_QUESTION else "")
+            )
+        return job.error_path
+
+    async def _ask_about(self, job: Job, task_id: str) -> None:
+        """Make sure that BulkGPT knows the task and that no other job has it."""
+        for other in await self.scheduler.outside.store.query(Query()):
+            if other.id != job.id and task_id in other.task_ids and other.code != "task_id_conflict":
+                raise CommandRefused(f"task {task_id} belongs to job {other.id} ({printable(other.file)})")
+        try:
+            await self.scheduler.outside.api.status(task_id)
+        except TaskNotKnown as error:
+            raise CommandRefused(f"BulkGPT does not know task {task_id}: {error}") from error
+        except WatchdError as error:
+            raise CommandRefused(f"BulkGPT could not be asked about task {task_id}: {error}") from error
+
+    async def _carry_out(self, by: str, action: str, job: Job, event: Event) -> None:
+        if await self.scheduler.commit(job, event) is None:
+            raise CommandRefused(f"job {job.id} has just moved on; look at it again")
+        self.scheduler.wake.set()
+        await self._audit(by, action, job.id, printable(job.file))
+
+    async def _audit(self, by: str, action: str, target: str, detail: str) -> None:
+        now = self.scheduler.outside.clock.now()
+        await self.scheduler.outside.store.audit(now, by, action, target, detail)
+        self.scheduler.log("audit.recorded", "info", by=by, action=action, target=target, detail=detail)
+
+    async def _job(self, job_id: str) -> Job:
+        job = await self.scheduler.outside.store.get(job_id)
+        if job is None:
+            raise CommandRefused(f"there is no job {job_id!r}; `bulkgpt-watchd jobs` lists them", exit_code=NO_SUCH)
+        return job
+
+    def _inbox(self, route: str) -> Inbox:
+        inbox = self.scheduler.inboxes.get(route)
+        if inbox is None:
+            names = ", ".join(self.scheduler.inboxes)
+            raise CommandRefused(f"there is no route {route!r}; there are: {names}", exit_code=NO_SUCH)
+        return inbox
+
+
+def _code(job: Job) -> str:
+    return f" ({job.code})" if job.code else ""

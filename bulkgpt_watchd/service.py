@@ -1,0 +1,338 @@
+"""
+Wire the daemon together, and own every start and stop.
+
+Nothing is decided here: settings come in, ports are opened in order, the loop runs, and all is closed in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bulkgpt_watchd import __version__
+from bulkgpt_watchd.adapters import log as logs
+from bulkgpt_watchd.adapters import systemd
+from bulkgpt_watchd.adapters.api import DownloadRules, HttpApi
+from bulkgpt_watchd.adapters.clock import SystemClock
+from bulkgpt_watchd.adapters.folders import LocalFolders
+from bulkgpt_watchd.adapters.sqlite import SqliteStore
+from bulkgpt_watchd.adapters.threads import RouteThreads
+from bulkgpt_watchd.adapters.watcher import Doorbell
+from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Route, Settings, control_socket, load, read_api_key
+from bulkgpt_watchd.core.errors import StateUnusable
+from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
+from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.shown import rfc3339
+from bulkgpt_watchd.core.status import status
+from bulkgpt_watchd.effects import Outside
+from bulkgpt_watchd.scheduler.acts import Acts
+from bulkgpt_watchd.scheduler.discovery import Discovery
+from bulkgpt_watchd.scheduler.inbox import Inbox
+from bulkgpt_watchd.scheduler.loop import Scheduler
+from bulkgpt_watchd.scheduler.once import HELD, Once
+from bulkgpt_watchd.scheduler.passing import Passage
+from bulkgpt_watchd.web.control import application, serve_socket
+
+NEEDS_RESTART = ("base_url", "timeout", "answer_timeout", "proxy", "ca_file", "download")
+"""Keys of `api` that are built into open sessions; a reload keeps the old value and says so."""
+
+ONCE_LOOKS_EVERY_S = 0.5
+"""How often `run --once` asks itself whether it is done."""
+
+CONFIG_WRONG = 78
+"""Exit code (contract: commands)."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class Service:
+    """
+    Run the daemon once, from start to stop.
+
+    Shape: *report* sees every line of the log as (event, facts), for the demo.
+    """
+
+    settings: Settings
+    config_path: Path
+    environ: Mapping[str, str]
+    report: Callable[[str, dict[str, Any]], None] | None = None
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    scheduler: Scheduler = field(init=False)
+    discovery: Discovery = field(init=False)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self, *, once: bool = False, timeout_s: float | None = None, has_signals: bool = True) -> int:
+        """
+        Run until told to stop, or with *once* until everything that is there has ended; give the exit code.
+
+        Errors: ConfigInvalid (the key cannot be read), StateLocked, StateUnusable.
+        """
+        self._configure_log()
+        self.log("daemon.started", "info", version=__version__, config=str(self.config_path), pid=os.getpid())
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            if has_signals:
+                self._take_signals()
+            await self._ready()
+            if once:
+                code = await self._run_once(timeout_s)
+            else:
+                code = await self._run_until_stopped()
+            systemd.notify(self.environ, STOPPING=1)
+            self.log("daemon.stopping", "info", in_progress=len(self.scheduler.running))
+            await self.scheduler.stop()
+        self.log("daemon.stopped", "info", exit_code=code)
+        return code
+
+    def stop(self) -> None:
+        """Ask for a graceful end."""
+        self._stop.set()
+
+    def log(self, event: str, level: str = "info", **facts: Any) -> None:
+        """Write one line."""
+        getattr(logs.get_logger(), level)(event, **facts)
+        if self.report is not None:
+            self.report(event, facts)
+
+    # --- start --------------------------------------------------------------------------------------------------------
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        settings, clock, folders, threads = self.settings, SystemClock(), LocalFolders(), RouteThreads()
+        stack.callback(threads.stop)
+        state_folder = settings.state.path.parent
+        _make_state_folder(state_folder)
+        fstype = folders.mount_of(state_folder).fstype
+        store = await SqliteStore.open(settings.state.path, fstype=fstype, now=clock.now, new_uuid=_new_uuid)
+        stack.push_async_callback(store.close)
+        for warning in read_api_key(settings, self.environ).warnings:
+            self.log("key.warning", "warning", reason=warning)
+        api = await stack.enter_async_context(self._api(clock))
+
+        def run(
+            route: str, function: Callable[..., T], /, *args: Any, deadline_s: float | None = None, **named: Any
+        ) -> Awaitable[T]:
+            return threads.run(route, partial(function, *args, **named), deadline_s=deadline_s)
+
+        outside = Outside(api, folders, store, clock, run)
+        passage = Passage(outside, settings.api, self.log)
+        self.scheduler = Scheduler(outside, settings.api, passage, self.log, state_folder)
+        bell = Doorbell(self.scheduler.ring)
+        stack.callback(bell.stop)
+        self.discovery = Discovery(self.scheduler, store.uuid, _dump, Route.model_validate, self._bell(bell))
+        await self.discovery.start(settings.routes)
+        acts = Acts(self.scheduler, self.discovery)
+        names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan")
+        app = application({**{name: getattr(acts, name) for name in names}, "reload": self.reload}, self._status)
+        socket_path = control_socket(settings, self.environ)
+        try:
+            runner = await serve_socket(app, str(socket_path.parent), socket_path.name)
+        except OSError as error:
+            raise StateUnusable(f"the control socket {socket_path} cannot be made: {error.strerror}") from error
+        stack.push_async_callback(runner.cleanup)
+        stack.callback(partial(_unlink, socket_path))
+        daemon = {
+            "pid": os.getpid(),
+            "version": __version__,
+            "started_at": rfc3339(clock.now()),
+            "config": str(self.config_path),
+            "socket": str(socket_path),
+        }
+        await store.set_fact("daemon", daemon)
+
+    def _api(self, clock: SystemClock) -> HttpApi:
+        api = self.settings.api
+        download = DownloadRules(
+            hosts=api.download.hosts,
+            allow_private=bool(api.download.allow_private),
+            allow_http=bool(api.download.allow_http),
+            max_bytes=api.download.max_bytes,
+        )
+        return HttpApi(
+            base_url=api.base_url,
+            read_key=lambda: read_api_key(self.settings, self.environ).value,
+            timeout_s=api.timeout,
+            answer_timeout_s=api.answer_timeout,
+            download=download,
+            clock=clock,
+            proxy=api.proxy,
+            ca_file=None if api.ca_file is None else str(api.ca_file),
+            on_key=logs.hide,
+        )
+
+    def _bell(self, bell: Doorbell) -> Callable[[Inbox], Awaitable[None]]:
+        async def follow(inbox: Inbox) -> None:
+            """Watch an inbox that can tell of changes; others are only scanned."""
+            wants = inbox.route.watch == "events" or (inbox.route.watch == "auto" and not inbox.on_network)
+            run = inbox.outside.run
+            if inbox.is_draining or not wants:
+                await run(inbox.name, bell.unwatch, inbox.name)
+                return
+            why_not = await run(
+                inbox.name, bell.watch, inbox.name, str(inbox.route.inbox), is_recursive=inbox.route.recursive
+            )
+            if why_not is not None:
+                self.log("watch.degraded", "warning", route=inbox.name, reason=why_not)
+
+        return follow
+
+    async def _ready(self) -> None:
+        self.log("daemon.ready", "info", routes=[route.name for route in self.settings.routes])
+        systemd.notify(self.environ, READY=1, STATUS=f"{len(self.settings.routes)} routes")
+        self.started.set()
+
+    def _configure_log(self) -> None:
+        log = self.settings.log
+        logs.configure(
+            format=log.format, level=log.level, under_journald=systemd.is_journal(2, self.environ), environ=self.environ
+        )
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        interrupts = 0
+
+        def interrupted() -> None:
+            nonlocal interrupts
+            interrupts += 1
+            if interrupts > 1:
+                os._exit(130)
+            self.stop()
+
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+        pending: set[asyncio.Task[Any]] = set()
+
+        def hang_up() -> None:
+            task = asyncio.create_task(self._reload_quietly())
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+
+    # --- run ----------------------------------------------------------------------------------------------------------
+
+    async def _run_until_stopped(self) -> int:
+        loop = asyncio.create_task(self.scheduler.run())
+        stop = asyncio.create_task(self._stop.wait())
+        beat = asyncio.create_task(self._feed_watchdog())
+        try:
+            await asyncio.wait({loop, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if loop.done():
+                loop.result()  # it ends by itself only when it fails
+        finally:
+            self.scheduler.is_stopping = True
+            self.scheduler.wake.set()
+            for task in (stop, beat):
+                task.cancel()
+            await asyncio.gather(loop, stop, beat, return_exceptions=True)
+        return 0
+
+    async def _run_once(self, timeout_s: float | None) -> int:
+        scheduler, clock = self.scheduler, self.scheduler.outside.clock
+        failed = sum(number for (_, state), number in scheduler.counts.items() if state is State.FAILED)
+        once = Once(scheduler, failed)
+        ends_at = None if timeout_s is None else clock.monotonic() + timeout_s
+        while not self._stop.is_set():
+            wait_s = min(await scheduler.step(), ONCE_LOOKS_EVERY_S)
+            code = once.verdict()
+            if code is not None:
+                return code
+            if ends_at is not None and clock.monotonic() >= ends_at:
+                self.log("once.timed_out", "warning", timeout_s=timeout_s)
+                return HELD
+            try:
+                await asyncio.wait_for(scheduler.wake.wait(), wait_s)
+            except TimeoutError:
+                continue
+        return 0
+
+    async def _feed_watchdog(self) -> None:
+        """Tell systemd that the loop turns and the store's thread answers; a full disk must not get us killed."""
+        interval_s = systemd.watchdog_interval_s(self.environ)
+        while interval_s is not None:
+            await self.scheduler.outside.store.get("")
+            systemd.notify(self.environ, WATCHDOG=1)
+            await asyncio.sleep(interval_s)
+
+    # --- reload and status --------------------------------------------------------------------------------------------
+
+    async def reload(self, _by: str = "signal") -> dict[str, Any]:
+        """
+        Read the configuration again; a wrong one changes nothing.
+
+        Shape: with mistakes `{"mistakes": [...], "exit_code": 78}`, else what needs a restart to take effect.
+        """
+        async with self._reloading:
+            microseconds = int(self.scheduler.outside.clock.monotonic() * 1_000_000)
+            systemd.notify(self.environ, RELOADING=1, MONOTONIC_USEC=microseconds)
+            try:
+                return await self._reload()
+            except ConfigInvalid as error:
+                mistakes = [str(mistake) for mistake in error.mistakes]
+                self.log("config.rejected", "error", mistakes=mistakes)
+                return {"mistakes": mistakes, "exit_code": CONFIG_WRONG}
+            finally:
+                systemd.notify(self.environ, READY=1)
+
+    async def _reload(self) -> dict[str, Any]:
+        new = await asyncio.to_thread(load, self.config_path)
+        read_api_key(new, self.environ)
+        old, scheduler = self.settings, self.scheduler
+        kept = {key: getattr(old.api, key) for key in NEEDS_RESTART}
+        needs_restart = [f"api.{key}" for key in NEEDS_RESTART if getattr(new.api, key) != kept[key]]
+        needs_restart += [key for key in ("state", "control") if getattr(new, key) != getattr(old, key)]
+        api: ApiSettings = new.api.model_copy(update=kept)
+        self.settings = new
+        scheduler.api = scheduler.passage.api = api
+        self._configure_log()
+        await self.discovery.take(new.routes)
+        if await scheduler.outside.api.reload_key():
+            await scheduler.passage.key_changed()
+        self.log("config.reloaded", "info", routes=[route.name for route in new.routes], needs_restart=needs_restart)
+        return {"routes": [route.name for route in new.routes], "needs_restart": needs_restart}
+
+    async def _reload_quietly(self) -> None:
+        try:
+            await self.reload()
+        except Exception:  # noqa: BLE001 a signal has nobody to tell
+            self.log("daemon.bug", "error", exc_info=True)
+
+    async def _status(self) -> dict[str, Any]:
+        store = self.scheduler.outside.store
+        doubts = await store.query(Query(codes=tuple(sorted(HOLDS_A_QUESTION)), states=(State.FAILING, State.FAILED)))
+        now = self.scheduler.outside.clock.now()
+        waiting = [job for job in doubts if not job.is_closed and job.superseded_by is None]
+        return status(await store.facts(), await store.counts(), waiting, now=now, is_running=True)
+
+
+def _dump(route: Route) -> dict[str, Any]:
+    data: dict[str, Any] = route.model_dump(mode="json")
+    return data
+
+
+def _new_uuid() -> str:
+    return str(uuid.uuid4())
+
+
+def _make_state_folder(folder: Path) -> None:
+    """Make the state's folder, but not what it stands in: that is a mistake or a missing mount."""
+    try:
+        folder.mkdir(mode=0o750, exist_ok=True)
+    except OSError as error:
+        raise StateUnusable(
+            f"the folder of the state, {folder}, cannot be made: {error.strerror}; create it, or correct state.path"
+        ) from error
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Serve the JSON API: on the control socket for the commands."""

@@ -1,0 +1,110 @@
+"""
+Serve acts and status as JSON over HTTP.
+
+Shape: GET /api/v1/status; POST /api/v1/acts/NAME with a JSON object of arguments. An answer is `{"ok": true, ...}` or
+`{"error": {"message", "exit_code", ...}}`. Who may connect to the socket may act; who it was is written down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble
+
+Act = Callable[..., Awaitable[dict[str, Any]]]
+
+UCRED = struct.Struct("3i")
+"""struct ucred: pid, uid, gid (man 7 unix, SO_PEERCRED)."""
+
+MAX_BODY_BYTES = 1_000_000
+"""Arguments are a few names; `retry` with ten thousand job IDs still fits."""
+
+UNEXPECTED = 1
+"""Exit code of a command that met a bug of ours."""
+
+STATE_TROUBLE = 74
+"""Exit code: the state cannot be written (contract: commands)."""
+
+BAD_ARGUMENTS = 2
+"""Exit code: usage (contract: commands)."""
+
+
+def application(acts: Mapping[str, Act], status: Callable[[], Awaitable[dict[str, Any]]]) -> web.Application:
+    """Give the HTTP application; *acts* take `by` and named arguments."""
+
+    async def show(_request: web.Request) -> web.Response:
+        return _json(await status())
+
+    async def act(request: web.Request) -> web.Response:
+        chosen = acts.get(request.match_info["name"])
+        if chosen is None:
+            return _error(f"there is no act {request.match_info['name']!r}", BAD_ARGUMENTS, http_status=404)
+        try:
+            arguments = json.loads(await request.read() or b"{}")
+            return _json({"ok": True, **await chosen(_caller(request), **arguments)})
+        except CommandRefused as error:
+            return _error(str(error), error.exit_code, http_status=409)
+        except (TypeError, ValueError) as error:
+            return _error(f"wrong arguments: {error}", BAD_ARGUMENTS, http_status=400)
+        except DiskTrouble as error:
+            return _error(str(error), STATE_TROUBLE, http_status=503)
+
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.add_routes([web.get("/api/v1/status", show), web.post("/api/v1/acts/{name}", act)])
+    return app
+
+
+def _caller(request: web.Request) -> str:
+    """Name who is at the other end of the socket."""
+    transport = request.transport
+    peer = transport.get_extra_info("socket") if transport is not None else None
+    if peer is None or peer.family != socket.AF_UNIX:
+        return "http"
+    _, uid, _ = UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _json(content: Mapping[str, Any]) -> web.Response:
+    return web.Response(text=json.dumps(content), content_type="application/json")
+
+
+def _error(message: str, exit_code: int, *, http_status: int) -> web.Response:
+    content = {"error": {"message": message, "exit_code": exit_code}}
+    return web.Response(text=json.dumps(content), content_type="application/json", status=http_status)
+
+
+async def serve_socket(app: web.Application, folder: str, name: str) -> web.AppRunner:
+    """
+    Listen on a Unix socket; give what ends it.
+
+    A path of a socket may have 107 bytes at most, so the folder is named by descriptor: any path will do.
+    Errors: OSError.
+    Repeat: yes; a socket that a dead daemon left is replaced (the lock of the state says that it is dead).
+    """
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        path = f"/proc/self/fd/{folder_fd}/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        mask = os.umask(0o117)  # 0660: the group may act too
+        try:
+            await web.UnixSite(runner, path).start()
+        finally:
+            os.umask(mask)
+    finally:
+        os.close(folder_fd)
+    return runner
