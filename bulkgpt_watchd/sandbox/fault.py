@@ -81,7 +81,7 @@ class Fault:
     rows_extra: int = 0
 
     def __post_init__(self) -> None:
-        for key in self.given:
+        for key in sorted(self.given, key=list(KEYS).index):
             try:
                 object.__setattr__(self, key, KEYS[key].check(getattr(self, key)))
             except ValueError as error:
