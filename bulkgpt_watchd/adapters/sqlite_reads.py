@@ -19,7 +19,11 @@ SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"
 
 # All that a running daemon asks, each answered from an index: a test reads the query plans.
 GET = f"{SELECT} WHERE id = ?"
-DUE = "SELECT number FROM jobs WHERE state = ? AND route = ? AND due_at <= ? ORDER BY due_at, number LIMIT ?"
+# Named, since the planner would else hold the parameter against the condition of jobs_failed, each time: 9 µs, not 2.
+DUE = """
+SELECT number FROM jobs INDEXED BY jobs_due WHERE state = ? AND route = ? AND due_at <= ?
+ORDER BY due_at, number LIMIT ?
+"""
 LISTED = f"""
 WITH listed (place, number) AS (SELECT key, value FROM json_each(?))
 SELECT {", ".join(COLUMNS)} FROM listed CROSS JOIN jobs USING (number) ORDER BY place
@@ -65,7 +69,7 @@ def get(connection: Connection, job_id: str) -> Job | None:
 
 
 def due(connection: Connection, wants: Sequence[Want], now: float) -> list[Job]:
-    # Most wants find nothing, and sqlite3 describes every column of every answer: 53 µs for whole rows, 3 for a number.
+    # Most wants find nothing, and sqlite3 describes every column of every answer: 40 µs for whole rows.
     numbers: list[int] = []
     for want in wants:
         numbers += (row[0] for row in connection.execute(DUE, (str(want.state), text(want.route), now, want.limit)))

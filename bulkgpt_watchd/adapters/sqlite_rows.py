@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from operator import attrgetter
 from typing import Any
 
 from bulkgpt_watchd.core.events import Event
@@ -56,6 +57,8 @@ _ENCODERS = {
 _DECODERS = tuple(
     (index, _NAMED[name][1] if name in _NAMED else untext) for index, name in enumerate(COLUMNS) if name in _ENCODERS
 )
+_facts_json = json.JSONEncoder(default=asdict).encode  # a Stamp is a dataclass, too
+_values_of = attrgetter(*COLUMNS)
 _EARLIER = COLUMNS.index("earlier_task_ids")
 
 
@@ -67,7 +70,7 @@ def column_value(name: str, value: Any) -> Any:
 
 def row_of(job: Job) -> list[Any]:
     """Give the values of COLUMNS."""
-    return [column_value(name, getattr(job, name)) for name in COLUMNS]
+    return [column_value(name, value) for name, value in zip(COLUMNS, _values_of(job), strict=True)]
 
 
 def job_of(row: Sequence[Any]) -> Job:
@@ -82,8 +85,9 @@ def job_of(row: Sequence[Any]) -> Job:
 
 def difference(old: Job, new: Job) -> tuple[list[str], list[Any]]:
     """Give the columns that differ, and their new values: what did not change touches no index."""
-    names = [name for name in COLUMNS if getattr(old, name) != getattr(new, name)]
-    return names, [column_value(name, getattr(new, name)) for name in names]
+    pairs = zip(COLUMNS, _values_of(old), _values_of(new), strict=True)
+    changed = [(name, after) for name, before, after in pairs if before != after]
+    return [name for name, _ in changed], [column_value(name, after) for name, after in changed]
 
 
 def event_name(event: Event) -> str:
@@ -93,4 +97,5 @@ def event_name(event: Event) -> str:
 
 def event_facts(event: Event) -> str:
     """Write an event's fields as JSON, without those that are None."""
-    return json.dumps({name: value for name, value in asdict(event).items() if value is not None})
+    facts = {field.name: value for field in fields(event) if (value := getattr(event, field.name)) is not None}
+    return _facts_json(facts)

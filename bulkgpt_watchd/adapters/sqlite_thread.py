@@ -7,7 +7,7 @@ Theory of operation
   wait, runs the writes in one transaction, each in a savepoint of its own, commits, and answers.
 - A request that fails by itself (a bug, a taken ID) undoes its savepoint and takes nobody with it. Trouble with disk or
   file undoes all, and every write is told so: nothing was written.
-- Reads come after the commit, without a transaction: they see every write that was answered before them.
+- Reads come after the commit: they see every write that was answered before them, and need no commit of their own.
 - A waiter that was cancelled changes nothing: what was handed over is carried out.
 - After any trouble but a full or busy disk the connection is closed, and the next request opens another: SQLite must
   not go on with pages in memory whose writing failed.
@@ -135,8 +135,10 @@ class CommitThread:
 
     def _read(self, requests: Sequence[_Request]) -> None:
         connection = self._connected()
+        connection.execute("BEGIN")  # one lock for all instead of one each; a read takes no more
         for request in requests:
             self._run(request, connection)
+        connection.execute("COMMIT")
 
     def _run(self, request: _Request, connection: sqlite3.Connection) -> None:
         try:
