@@ -1,0 +1,61 @@
+"""What the tests of the API's adapter share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from bulkgpt_watchd.adapters.api import DownloadRules, HttpApi
+from bulkgpt_watchd.adapters.clock import SystemClock
+from bulkgpt_watchd.core.ports import Upload
+
+KEY = "bulkgpt-key-0123456789"
+EVERYTHING = DownloadRules(hosts=None, allow_private=True, allow_http=True, max_bytes=1_000_000)
+
+
+def make_api(base_url: str, **changes: Any) -> HttpApi:
+    """An adapter that waits no longer than a test wants to."""
+    settings: dict[str, Any] = {
+        "read_key": lambda: KEY,
+        "timeout_s": 5,
+        "answer_timeout_s": 5,
+        "download": EVERYTHING,
+        "clock": SystemClock(),
+    }
+    return HttpApi(base_url=base_url, **(settings | changes))
+
+
+def upload_of(csv: bytes, *, read: Callable[[int], Awaitable[bytes]] | None = None, most: int = 1 << 30) -> Upload:
+    """Describe *csv*; *read* gives other bytes than the checked ones; *most* makes each block so short."""
+    sent = 0
+
+    async def read_csv(size: int) -> bytes:
+        nonlocal sent
+        block = csv[sent : sent + min(size, most)]
+        sent += len(block)
+        return block
+
+    return Upload("v0#Workflow#1", len(csv), hashlib.sha256(csv).hexdigest(), read or read_csv)
+
+
+class PassPoint:
+    """Be a pass point that counts its calls and takes its time."""
+
+    def __init__(self, action: Callable[[], Awaitable[None]] | None = None) -> None:
+        self.calls = 0
+        self.has_returned = False
+        self._action = action
+
+    async def __call__(self) -> None:
+        self.calls += 1
+        if self._action is not None:
+            await self._action()
+        self.has_returned = True
+
+
+@pytest.fixture
+def pass_point() -> PassPoint:
+    return PassPoint()
