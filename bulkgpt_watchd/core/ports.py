@@ -13,12 +13,28 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bulkgpt_watchd.core.events import Event
-from bulkgpt_watchd.core.folders import Folders as Folders
-from bulkgpt_watchd.core.folders import Look as Look
-from bulkgpt_watchd.core.folders import LookRules as LookRules
-from bulkgpt_watchd.core.folders import Mount as Mount
+from bulkgpt_watchd.core.folders import Folders, Look, LookRules, Mount
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.wire import TaskStatus
+
+__all__ = [
+    "Api",
+    "AuditLine",
+    "Change",
+    "Clock",
+    "Download",
+    "Folders",
+    "JournalEntry",
+    "Look",
+    "LookRules",
+    "Mount",
+    "PassPoint",
+    "Query",
+    "ReadBlock",
+    "Store",
+    "Upload",
+    "Want",
+]
 
 
 class Clock(Protocol):
