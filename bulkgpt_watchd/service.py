@@ -35,8 +35,10 @@ from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.core.status import status
 from bulkgpt_watchd.effects import Outside
 from bulkgpt_watchd.scheduler.acts import Acts
+from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox
+from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.once import HELD, Once
 from bulkgpt_watchd.scheduler.passing import Passage
@@ -125,8 +127,8 @@ class Service:
             return threads.run(route, partial(function, *args, **named), deadline_s=deadline_s)
 
         outside = Outside(api, folders, store, clock, run)
-        passage = Passage(outside, settings.api, self.log)
-        self.scheduler = Scheduler(outside, settings.api, passage, self.log, state_folder)
+        book, passage = Book(outside, settings.api, self.log), Passage(outside, settings.api, self.log)
+        self.scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
         bell = Doorbell(self.scheduler.ring)
         stack.callback(bell.stop)
         self.discovery = Discovery(self.scheduler, store.uuid, _dump, Route.model_validate, self._bell(bell))
@@ -230,7 +232,7 @@ class Service:
             if loop.done():
                 loop.result()  # it ends by itself only when it fails
         finally:
-            self.scheduler.is_stopping = True
+            self.scheduler.book.is_stopping = True
             self.scheduler.wake.set()
             for task in (stop, beat):
                 task.cancel()
@@ -239,7 +241,7 @@ class Service:
 
     async def _run_once(self, timeout_s: float | None) -> int:
         scheduler, clock = self.scheduler, self.scheduler.outside.clock
-        failed = sum(number for (_, state), number in scheduler.counts.items() if state is State.FAILED)
+        failed = sum(number for (_, state), number in scheduler.book.counts.items() if state is State.FAILED)
         once = Once(scheduler, failed)
         ends_at = None if timeout_s is None else clock.monotonic() + timeout_s
         while not self._stop.is_set():
@@ -293,7 +295,7 @@ class Service:
         needs_restart += [key for key in ("state", "control") if getattr(new, key) != getattr(old, key)]
         api: ApiSettings = new.api.model_copy(update=kept)
         self.settings = new
-        scheduler.api = scheduler.passage.api = api
+        scheduler.book.api = scheduler.passage.api = api
         self._configure_log()
         await self.discovery.take(new.routes)
         if await scheduler.outside.api.reload_key():

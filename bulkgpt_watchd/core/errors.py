@@ -71,12 +71,14 @@ class Refused(WatchdError):
         line: int | None = None,
         http_status: int | None = None,
         api_message: str | None = None,
+        related_job: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.line = line
         self.http_status = http_status
         self.api_message = api_message
+        self.related_job = related_job
 
 
 class OutcomeUnknown(WatchdError):

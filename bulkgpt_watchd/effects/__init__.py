@@ -60,9 +60,7 @@ def event_of(job: Job, error: Exception) -> Event:
     """
     match error:
         case Refused(code=code):
-            return GaveUp(
-                code, str(error), line=error.line, http_status=error.http_status, api_message=error.api_message
-            )
+            return GaveUp(code, str(error), error.line, error.http_status, error.api_message, error.related_job)
         case NotOurTurn():
             return Deferred(str(error), is_failure=False)
         case Unavailable(retry_after_s=seconds):

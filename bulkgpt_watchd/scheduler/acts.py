@@ -179,7 +179,7 @@ class Acts:
         for twin in await store.twins(job):
             is_its_copy = twin.related_job == job.id and twin.code == "duplicate" and twin.sha256 == job.sha256
             if is_its_copy and twin.error_path is not None and await run(job.route, exists, Path(twin.error_path)):
-                await self.scheduler.commit(twin, Superseded(job.id))
+                await self.scheduler.book.commit(twin, Superseded(job.id))
                 return twin.error_path
         if must_exist:
             place = printable(job.error_path) if job.error_path else "the error folder"
@@ -202,7 +202,7 @@ class Acts:
             raise CommandRefused(f"BulkGPT could not be asked about task {task_id}: {error}") from error
 
     async def _carry_out(self, by: str, action: str, job: Job, event: Event) -> None:
-        if await self.scheduler.commit(job, event) is None:
+        if await self.scheduler.book.commit(job, event) is None:
             raise CommandRefused(f"job {job.id} has just moved on; look at it again")
         self.scheduler.wake.set()
         await self._audit(by, action, job.id, printable(job.file))

@@ -67,12 +67,12 @@ class Discovery:
             if old_name is not None and old_name != route.name and old_name not in wanted:
                 await self._rename(old_name, route.name)
                 known[str(route.inbox)] = route.name
-        scheduler.counts.clear()
-        scheduler.counts.update(await scheduler.outside.store.counts())
+        scheduler.book.counts.clear()
+        scheduler.book.counts.update(await scheduler.outside.store.counts())
         for name, route in wanted.items():
             await self._put(route, is_draining=False, inbox=scheduler.inboxes.get(name))
         remembered = {name: self.parse(data) for name, data in (self.facts.get("routes") or {}).items()}
-        for name in {route for (route, state), n in scheduler.counts.items() if n > 0 and state not in ENDED}:
+        for name in {route for (route, state), n in scheduler.book.counts.items() if n > 0 and state not in ENDED}:
             if name not in wanted and name in remembered:
                 await self._put(remembered[name], is_draining=True, inbox=scheduler.inboxes.get(name))
                 await self._withdraw_all(name)
@@ -108,7 +108,7 @@ class Discovery:
         """Leave the waiting files of a removed route where they are."""
         for job in await self.scheduler.outside.store.query(Query(routes=(route,), states=(State.DISCOVERED,))):
             if job.id not in self.scheduler.running:
-                await self.scheduler.commit(job, Vanished())
+                await self.scheduler.book.commit(job, Vanished())
 
     async def _bury(self) -> None:
         """Turn what was SUBMITTING into doubts, unless its work file still says that the last block was not sent."""
@@ -118,12 +118,12 @@ class Discovery:
             if inbox is None:
                 continue
             if await self._was_not_sent(inbox, job):
-                await scheduler.commit(
+                await scheduler.book.commit(
                     job, Deferred("the daemon ended before the last block was sent", is_failure=False)
                 )
             else:
                 doubts += 1
-                await scheduler.commit(job, GaveUp("submission_unknown", DIED))
+                await scheduler.book.commit(job, GaveUp("submission_unknown", DIED))
         await scheduler.passage.start_after(doubts)
 
     async def _was_not_sent(self, inbox: Inbox, job: Job) -> bool:
@@ -165,7 +165,7 @@ class Discovery:
         await inbox.mark(replace=not is_first)
         await self._remember("inboxes", {**known, str(inbox.route.inbox): inbox.name})
         await self._remember("mounts", {**(self.facts.get("mounts") or {}), inbox.name: mounts})
-        await sweep(inbox, scheduler.outside.store, scheduler.commit, scheduler.log, scheduler.outside.clock.now())
+        await sweep(inbox, scheduler.book)
         inbox.is_open = True
         await self.bell(inbox)
 
@@ -207,8 +207,7 @@ class Discovery:
         ]
         if not jobs:
             return
-        await self.scheduler.outside.store.add(jobs)
-        self.scheduler.counts[inbox.name, State.DISCOVERED] += len(jobs)
+        await self.scheduler.book.add(jobs)
         for job in jobs:
             inbox.waiting[job.file] = job.id
             self.scheduler.log(
@@ -223,7 +222,7 @@ class Discovery:
         if job is None or job.state is not State.DISCOVERED:
             inbox.waiting.pop(file, None)
         elif work_name(job.id, job.file) not in await inbox.list_work():
-            await self.scheduler.commit(job, Vanished())
+            await self.scheduler.book.commit(job, Vanished())
 
     def _tell_passed_over(self, inbox: Inbox, look: Look) -> None:
         """Tell each passed-over or unreadable name once, for as long as it is there."""

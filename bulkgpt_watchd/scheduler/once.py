@@ -35,14 +35,14 @@ class Once:
                 return None
         if scheduler.running:
             return None
-        left = {key: number for key, number in scheduler.counts.items() if number > 0 and key[1] not in TERMINAL}
+        left = {key: number for key, number in scheduler.book.counts.items() if number > 0 and key[1] not in TERMINAL}
         if gate.position == "shut" and scheduler.passage.is_denied and all(state in WAITING for _, state in left):
             return GATE_SHUT
         if any(not self._is_stuck(route, state) for route, state in left):
             return None
         if left or any(inbox.reason is not None for inbox in scheduler.inboxes.values()):
             return HELD
-        failed = sum(number for (_, state), number in scheduler.counts.items() if state is State.FAILED)
+        failed = sum(number for (_, state), number in scheduler.book.counts.items() if state is State.FAILED)
         return SOME_FAILED if failed > self.failed_before else 0
 
     def _may_settle(self, route: str) -> bool:
@@ -66,5 +66,5 @@ class Once:
             self.scheduler.passage.pause_of(route) is not None
             or inbox.disk_low is not None
             or gate.is_locked
-            or self.scheduler.is_held_for_itself(inbox)
+            or self.scheduler.lanes.is_held_for_itself(inbox)
         )

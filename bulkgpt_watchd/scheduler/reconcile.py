@@ -7,22 +7,18 @@ lost or an older copy of it was restored.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bulkgpt_watchd.core.events import Claimed, Event, GaveUp
+from bulkgpt_watchd.core.events import Claimed, GaveUp
 from bulkgpt_watchd.core.job import Job, Stamp, State
 from bulkgpt_watchd.core.names import parse_work_name, sent_name, work_name
-from bulkgpt_watchd.core.ports import Store
+from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.inbox import Inbox
-from bulkgpt_watchd.scheduler.telling import Log
-
-Commit = Callable[[Job, Event], Awaitable[Job | None]]
 
 BEFORE_SENDING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
 
 
-async def sweep(inbox: Inbox, store: Store, commit: Commit, log: Log, now: float) -> None:
+async def sweep(inbox: Inbox, book: Book) -> None:
     """
     Bring work and state together.
 
@@ -36,18 +32,17 @@ async def sweep(inbox: Inbox, store: Store, commit: Commit, log: Log, now: float
         if parsed is None:
             continue
         job_id, kind, rest = parsed
-        job = await store.get(job_id)
+        job = await book.outside.store.get(job_id)
         if job is None:
             if kind != "marker":
-                await _adopt(
-                    inbox, store, commit, log, _unknown_job(inbox, job_id, rest, stamp, now), is_sent=kind == "sent"
-                )
+                unknown = _unknown_job(inbox, job_id, rest, stamp, book.outside.clock.now())
+                await _adopt(inbox, book, unknown, is_sent=kind == "sent")
         elif kind == "sent" and job.state in BEFORE_SENDING:
-            await _doubt(commit, job, stamp)
+            await _doubt(book, job, stamp)
         elif kind == "plain" and job.state is State.DISCOVERED:
-            await commit(job, Claimed(stamp, is_settled=stamp == job.stamp))
+            await book.commit(job, Claimed(stamp, is_settled=stamp == job.stamp))
         elif kind != "marker" and job.state in {State.DONE, State.FAILED}:
-            await _move_again(inbox, job, name, log)
+            await _move_again(inbox, job, name, book)
 
 
 def _unknown_job(inbox: Inbox, job_id: str, file: str, stamp: Stamp, now: float) -> Job:
@@ -67,21 +62,21 @@ def _unknown_job(inbox: Inbox, job_id: str, file: str, stamp: Stamp, now: float)
     )
 
 
-async def _adopt(inbox: Inbox, store: Store, commit: Commit, log: Log, job: Job, *, is_sent: bool) -> None:
-    await store.add([job])
-    log("job.adopted", "warning", route=inbox.name, job=job.id, file=job.file, may_have_been_sent=is_sent)
+async def _adopt(inbox: Inbox, book: Book, job: Job, *, is_sent: bool) -> None:
+    await book.add([job])
+    book.log("job.adopted", "warning", route=inbox.name, job=job.id, file=job.file, may_have_been_sent=is_sent)
     if is_sent:
-        await _doubt(commit, job, job.stamp)
+        await _doubt(book, job, job.stamp)
 
 
-async def _doubt(commit: Commit, job: Job, stamp: Stamp) -> None:
+async def _doubt(book: Book, job: Job, stamp: Stamp) -> None:
     """End in doubt: the name says that the file may have been sent, and the state does not know of it."""
     if job.state is State.DISCOVERED:
-        claimed = await commit(job, Claimed(stamp, is_settled=True))
+        claimed = await book.commit(job, Claimed(stamp, is_settled=True))
         if claimed is None:
             return
         job = claimed
-    await commit(
+    await book.commit(
         job,
         GaveUp(
             "submission_unknown",
@@ -91,12 +86,12 @@ async def _doubt(commit: Commit, job: Job, stamp: Stamp) -> None:
     )
 
 
-async def _move_again(inbox: Inbox, job: Job, name: str, log: Log) -> None:
+async def _move_again(inbox: Inbox, job: Job, name: str, book: Book) -> None:
     target = job.archive_path if job.state is State.DONE else job.error_path
     if target is None:
         return
     run, folders, place = inbox.outside.run, inbox.outside.folders, Path(target)
-    log("job.moved_again", "warning", route=job.route, job=job.id, file=job.file)
+    book.log("job.moved_again", "warning", route=job.route, job=job.id, file=job.file)
     free = await run(job.route, folders.free_target, place.parent, place.name, job.id, ())
     await run(job.route, folders.move, inbox.route.work / name, place.parent / free)
 

@@ -1,0 +1,118 @@
+"""Write down what happens to jobs: the only place where a state changes, and the only one that logs it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from bulkgpt_watchd.config import ApiSettings
+from bulkgpt_watchd.core.errors import DiskTrouble
+from bulkgpt_watchd.core.events import Accepted, Event, Prepared, Superseded
+from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.lifecycle import advance, conflict
+from bulkgpt_watchd.core.policy import Policy, backoff
+from bulkgpt_watchd.core.ports import Change
+from bulkgpt_watchd.effects import Outside
+from bulkgpt_watchd.effects.outside import policy_of
+from bulkgpt_watchd.scheduler.inbox import Inbox
+from bulkgpt_watchd.scheduler.telling import Log, is_news, line, of_job
+
+STOP_TRIES = 3
+"""How often a write is tried again while the daemon stops; before that it is repeated until it is on disk."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class Book:
+    """
+    Keep the jobs in the store, their numbers by route and state, and the routes they belong to.
+
+    Shape: *counts* follows every commit; it is read from the store at the start and never guessed.
+    """
+
+    outside: Outside
+    api: ApiSettings
+    log: Log
+    inboxes: dict[str, Inbox] = field(default_factory=dict)
+    counts: Counter[tuple[str, State]] = field(default_factory=Counter)
+    is_stopping: bool = False
+
+    async def add(self, jobs: Sequence[Job]) -> None:
+        """Write new jobs."""
+        await self.outside.store.add(jobs)
+        self.counts.update((job.route, job.state) for job in jobs)
+
+    async def commit(self, job: Job, event: Event) -> Job | None:
+        """
+        Write what happened to a job.
+
+        Shape: the job as it now stands; None when somebody else moved it on and this is dropped.
+        Repeat: until it is on disk.
+        """
+        change = self.change(job, event)
+        if isinstance(event, Accepted):
+            self._tell(change)  # before it is committed, so that no full disk can hide the task ID
+            changes = await self._insist(lambda: self.outside.store.accept(change, partial(self._in_conflict, change)))
+        else:
+            changes = (change,) if await self._insist(lambda: self.outside.store.save(change)) else ()
+        for written in changes:
+            self.count(written)
+            if written is not change or not isinstance(event, Accepted):
+                self._tell(written)
+        if not changes:
+            self.log("job.stale", "debug", **of_job(job))
+            return None
+        if isinstance(event, Prepared):
+            await self._supersede(event.supersedes, job.id)
+        if job.state is State.DISCOVERED and change.new.state is not State.DISCOVERED:
+            self.inboxes[job.route].waiting.pop(job.file, None)
+        return changes[0].new
+
+    def change(self, job: Job, event: Event) -> Change:
+        """Give the step that *event* means for a job, not yet written."""
+        clock = self.outside.clock
+        new = advance(job, event, clock.now(), self.policy(self.inboxes[job.route]), clock.jitter())
+        return Change(job, new, event, is_news=is_news(job, new, event))
+
+    def count(self, change: Change) -> None:
+        """Follow a written change in the numbers."""
+        self.counts[change.old.route, change.old.state] -= 1
+        self.counts[change.new.route, change.new.state] += 1
+
+    def policy(self, inbox: Inbox) -> Policy:
+        """Give the numbers of a route."""
+        return policy_of(inbox.route, self.api, on_network=inbox.on_network)
+
+    async def _supersede(self, old_ids: Iterable[str], by: str) -> None:
+        for old_id in old_ids:
+            old = await self.outside.store.get(old_id)
+            if old is not None and old.state is State.FAILED:
+                await self.commit(old, Superseded(by))
+
+    def _in_conflict(self, change: Change, holders: Sequence[Job]) -> tuple[Change, ...]:
+        policy = self.policy(self.inboxes[change.new.route])
+        return conflict(change, holders, self.outside.clock.now(), policy)
+
+    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write until it is on disk; while stopping only a few times."""
+        failures = 0
+        while True:
+            try:
+                return await write()
+            except DiskTrouble as error:
+                failures += 1
+                self.log("state.unwritable", "error" if failures == 1 else "debug", reason=str(error))
+                if self.is_stopping and failures >= STOP_TRIES:
+                    raise
+                seconds = backoff(failures, self.api.retry.min, self.api.retry.max, self.outside.clock.jitter())
+                await self.outside.clock.sleep(seconds)
+
+    def _tell(self, change: Change) -> None:
+        told = line(change.old, change.new, change.event)
+        if told is not None:
+            name, level, facts = told
+            self.log(name, level, **of_job(change.new), **facts)
