@@ -17,13 +17,14 @@ from aiohttp import web
 from bulkgpt_watchd.sandbox.answer import AnswerReader
 from bulkgpt_watchd.sandbox.backend import Backend
 from bulkgpt_watchd.sandbox.body import Upload, UploadBody, WrongBody
-from bulkgpt_watchd.sandbox.fault import END, STATUS, SUBMIT, Fault
+from bulkgpt_watchd.sandbox.fault import Fault
 from bulkgpt_watchd.sandbox.intake import Intake
 from bulkgpt_watchd.sandbox.ledger import Record
 from bulkgpt_watchd.sandbox.plan import Facts
 from bulkgpt_watchd.sandbox.reply import Reply, json_reply, spoiled
 from bulkgpt_watchd.sandbox.spool import SMALL_BYTES, Stored
 from bulkgpt_watchd.sandbox.tasks import Progress, Task
+from bulkgpt_watchd.sandbox.vocabulary import END, STATUS, SUBMIT
 
 _BLOCK_BYTES = 1 << 20
 """Of a large body, given to a thread at once: a hop costs 13 to 82 µs, decoding and hashing so much about 3 ms."""

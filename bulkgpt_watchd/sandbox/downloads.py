@@ -13,10 +13,10 @@ import time
 from aiohttp import web
 
 from bulkgpt_watchd.sandbox.backend import Backend
-from bulkgpt_watchd.sandbox.fault import DOWNLOAD, END
 from bulkgpt_watchd.sandbox.plan import Facts
 from bulkgpt_watchd.sandbox.reply import XML_ERROR, Reply, spoiled
 from bulkgpt_watchd.sandbox.tasks import Task
+from bulkgpt_watchd.sandbox.vocabulary import DOWNLOAD, END
 
 _PATH = re.compile(r"/results/(\d{1,9})\.csv")
 

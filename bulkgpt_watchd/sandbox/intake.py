@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from bulkgpt_watchd.sandbox.backend import Backend
-from bulkgpt_watchd.sandbox.fault import MIDDLE, START, Fault
+from bulkgpt_watchd.sandbox.fault import Fault
 from bulkgpt_watchd.sandbox.plan import Facts, facts_of
 from bulkgpt_watchd.sandbox.spool import SMALL_BYTES
+from bulkgpt_watchd.sandbox.vocabulary import MIDDLE, START
 
 _READ_BYTES = 1 << 20
 """At most at once; aiohttp seldom has more."""

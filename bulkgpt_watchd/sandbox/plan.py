@@ -9,8 +9,9 @@ from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any
 
-from bulkgpt_watchd.sandbox.fault import MIDDLE, Fault
+from bulkgpt_watchd.sandbox.fault import Fault
 from bulkgpt_watchd.sandbox.spool import SMALL_BYTES, Stored
+from bulkgpt_watchd.sandbox.vocabulary import MIDDLE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,7 +87,7 @@ async def _matches(fault: Fault, facts: Facts) -> bool:
         return False
     if fault.contains is None:
         return True
-    needle = fault.contains.encode()
+    needle = fault.contains.encode(errors="surrogatepass")
     if isinstance(facts.csv, bytes):
         return needle in facts.csv
     if facts.csv.size_bytes > SMALL_BYTES:

@@ -88,7 +88,7 @@ def spoiled(reply: Reply, fault: Fault | None) -> Reply:
         document = fault.json if fault.error is None else {"error": fault.error}
         http_status, headers["Content-Type"], body = 200, JSON, json.dumps(document).encode()
     elif fault.body is not None:
-        http_status, body = 200, fault.body.encode()
+        http_status, body = 200, fault.body.encode(errors="surrogatepass")
     elif fault.http_status is not None and fault.http_status >= 300 and fault.reply != "ordinary":
         body = b""
     names = {name.lower() for name in fault.headers}

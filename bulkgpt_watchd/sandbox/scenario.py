@@ -6,14 +6,16 @@ Every mistake is told as `file:line:column: what`, with the known words.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from bulkgpt_watchd.sandbox.fault import Fault, WrongFault, did_you_mean, fault_from, seconds
+from bulkgpt_watchd.sandbox.fault import Fault, WrongFault, fault_from
 from bulkgpt_watchd.sandbox.options import SandboxOptions
+from bulkgpt_watchd.sandbox.vocabulary import did_you_mean, names, seconds, whole
 
 
 class ScenarioError(ValueError):
@@ -21,12 +23,15 @@ class ScenarioError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without dates, which JSON has not; `2024-01-01` is text."""
+    """YAML with the booleans of version 1.2, and without dates, which JSON has not."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's way
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in {"bool", "timestamp"}]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("true|false"), list("tf"))
 
 
 def read_scenario(path: str, options: SandboxOptions) -> SandboxOptions:
@@ -104,18 +109,6 @@ def _or_null(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else check(value)
 
 
-def _bytes(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("a whole number of bytes, or null")
-    return value
-
-
-def _workflows(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ValueError("a list of workflow IDs, or null")
-    return tuple(value)
-
-
 def _refusal(value: Any) -> int:
     if not isinstance(value, int) or not (value == 200 or 400 <= value <= 499):
         raise ValueError("200, or 400 to 499")
@@ -128,7 +121,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "finalizing_s": seconds,
     "rows_per_s": _or_null(seconds),
     "link_ttl_s": seconds,
-    "max_upload_bytes": _or_null(_bytes),
-    "workflows": _or_null(_workflows),
+    "max_upload_bytes": _or_null(whole(0)),
+    "workflows": _or_null(names),
     "refusal_http_status": _refusal,
 }

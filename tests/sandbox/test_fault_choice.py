@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, Sandbox, SandboxOptions, WrongFault
-from bulkgpt_watchd.sandbox.fault import CALLS, KEYS
+from bulkgpt_watchd.sandbox.vocabulary import CALLS, KEYS
 from tests.sandbox.conftest import LARGE, WORKFLOW, Client, call, client_of
 
 
@@ -127,6 +127,8 @@ async def test_a_fault_does_not_make_a_wrong_key_right(sandbox: Sandbox, client:
         ({"call": "submit", "http_status": 999}, "http_status", "200 to 599"),
         ({"call": "submit", "http_status": 500, "headers": {"a": None}}, "headers", "header names"),
         ({"call": "submit", "headers": ["a"]}, "headers", "header names"),
+        ({"call": "submit", "headers": {"a": "b\r\nc: d"}}, "headers", "control characters"),
+        ({"call": "submit", "json": {1, 2}}, "json", "what JSON can say"),
         ({"call": "submit", "error": 7}, "error", "quotes"),
         ({"call": "submit", "reply": "pdf"}, "reply", "garbage"),
         ({"call": "submit", "reply": "expired"}, "reply", "only with call: download"),

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, Sandbox, SandboxOptions
-from bulkgpt_watchd.sandbox.fault import CALLS
+from bulkgpt_watchd.sandbox.vocabulary import CALLS
 from tests.sandbox.conftest import LARGE, Client, call, client_of, until
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, Sandbox, answer
-from bulkgpt_watchd.sandbox.fault import CALLS, REPLIES
+from bulkgpt_watchd.sandbox.vocabulary import CALLS, REPLIES
 from tests.sandbox.conftest import COUNTERS, CSV, Client, call
 
 

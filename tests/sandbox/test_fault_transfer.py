@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, Sandbox, SandboxOptions, answer
-from bulkgpt_watchd.sandbox.fault import CALLS, TRANSFERS
+from bulkgpt_watchd.sandbox.vocabulary import CALLS, TRANSFERS
 from tests.sandbox.conftest import CSV, LARGE, Client, call, client_of
 
 
