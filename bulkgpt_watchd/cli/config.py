@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from difflib import get_close_matches
 from functools import cache
@@ -72,8 +73,9 @@ def check(context: click.Context, file: Path | None, config_file: Path | None, a
     else:
         for warning in warnings:
             click.echo(f"warning: {warning}", err=True)
+        lines_of = cache(_lines)
         for mistake in mistakes:
-            click.echo("\n".join([str(mistake), *_excerpt(mistake)]), err=True)
+            click.echo("\n".join([str(mistake), *_excerpt(mistake, lines_of)]), err=True)
         if mistakes:
             click.echo(_count(len(mistakes), "mistake"), err=True)
         else:
@@ -94,9 +96,9 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _excerpt(mistake: Mistake) -> list[str]:
+def _excerpt(mistake: Mistake, lines_of: Callable[[Path], list[str]]) -> list[str]:
     """Show the line of a mistake, with a mark under its column."""
-    lines = _lines(mistake.file) if mistake.line else []
+    lines = lines_of(mistake.file) if mistake.line else []
     if mistake.line is None or mistake.column is None or mistake.line > len(lines):
         return []
     line = "".join(letter if letter.isprintable() else " " for letter in lines[mistake.line - 1])
@@ -106,7 +108,6 @@ def _excerpt(mistake: Mistake) -> list[str]:
     return [f"  {mistake.line} | {text}", f"  {' ' * len(str(mistake.line))} | {' ' * (caret - start)}^"]
 
 
-@cache
 def _lines(file: Path) -> list[str]:
     with open(file, encoding="utf-8-sig", errors="replace", newline="") as source:
         return re.split("\r\n|[\n\r\x85\u2028\u2029]", source.read())  # what ends a line for PyYAML
@@ -115,5 +116,6 @@ def _lines(file: Path) -> list[str]:
 def _without_secrets(line: str) -> str:
     for found in _KEY.finditer(line):
         if get_close_matches(found[1].lower(), SECRET_KEYS, n=1, cutoff=0.65):
-            return line[: found.end()] + "…" * (found.end() < len(line))
+            line = line[: found.end()] + "…" * (found.end() < len(line))
+            break
     return _LONG_RUN.sub("…", line)

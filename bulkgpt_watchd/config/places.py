@@ -67,7 +67,7 @@ class Places:
             outer = self.inboxes.get(above)
             if outer is not None and outer.entry.recursive:
                 self._note(draft, "inbox", f"lies in the inbox of route {outer.entry.name}, which is recursive")
-        if (worker := self._owner(self.works, real)) is not None:
+        if (worker := self._owner(self.works, os.path.dirname(real))) is not None:
             self._note(draft, "inbox", f"lies in the work folder of route {worker.entry.name}")
 
     def _check_work(self, draft: Draft) -> None:

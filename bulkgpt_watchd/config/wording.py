@@ -56,12 +56,12 @@ _PLAIN_WORDS = {
 def plain_words(error: ErrorDetails) -> str:
     """Say what pydantic found, for somebody who never heard of it."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
-    if kind == "value_error":
-        return str(context["error"])
     if kind == "extra_forbidden":
         return unknown_key(error["loc"])
-    if kind != "missing" and value is None:
+    if value is None and kind != "missing":
         return "has no value; leave the key out for its default"
+    if kind == "value_error":
+        return str(context["error"])
     if kind == "string_type" and isinstance(value, bool | int | float):
         return "must be text; put it in quotes"
     if kind == "literal_error":
