@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import subprocess
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ EVERYTHING = DownloadRules(hosts=None, allow_private=True, allow_http=True, max_
 
 
 def make_api(base_url: str, **changes: Any) -> HttpApi:
-    """An adapter that waits no longer than a test wants to."""
+    """Make an adapter that waits no longer than a test wants to."""
     settings: dict[str, Any] = {
         "read_key": lambda: KEY,
         "timeout_s": 5,
@@ -59,3 +62,17 @@ class PassPoint:
 @pytest.fixture
 def pass_point() -> PassPoint:
     return PassPoint()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Give a certificate for 127.0.0.1 that vouches for itself, with its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=loopback"
+    extensions = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *extensions, *files], check=True, capture_output=True)
+    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+    return certificate

@@ -15,7 +15,7 @@ from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown, Refused, SourceCh
 from bulkgpt_watchd.core.ports import Upload
 from bulkgpt_watchd.core.wire import body_bytes
 from tests.adapters.conftest import KEY, PassPoint, make_api, upload_of
-from tests.adapters.loopback import Exchange, Loopback, until
+from tests.adapters.loopback import Exchange, Loopback, Script, until
 
 LARGE = bytes(range(256)) * 8192  # 2 MiB: more than ten blocks, and than the buffers between us and a slow reader
 
@@ -25,7 +25,7 @@ async def accept(exchange: Exchange) -> None:
     await exchange.reply(200, b'{"taskId": "task-1"}')
 
 
-def is_json(body: bytes) -> bool:
+def is_json(body: bytes | bytearray) -> bool:
     try:
         json.loads(body)
     except ValueError:
@@ -89,9 +89,7 @@ async def test_the_server_has_no_json_until_the_point_is_passed(csv: bytes) -> N
     assert len(csv) == 0 or base64.b64decode(whole[len(seen) : -2]) == csv[-(len(csv) % READ_BYTES or READ_BYTES) :]
 
 
-@pytest.mark.parametrize(
-    "other", [b"Input_1\n1\n3\n", b"Input_1\n1\n", b"Input_1\n1\n2\n3\n", b"", LARGE], ids=lambda other: len(other)
-)
+@pytest.mark.parametrize("other", [b"Input_1\n1\n3\n", b"Input_1\n1\n", b"Input_1\n1\n2\n3\n", b"", LARGE], ids=len)
 async def test_other_bytes_than_the_checked_ones_are_never_sent_whole(other: bytes, pass_point: PassPoint) -> None:
     checked = b"Input_1\n1\n2\n"
     async with Loopback(accept) as server, make_api(server.url) as api:
@@ -194,7 +192,7 @@ async def test_an_answer_in_the_very_turn_of_the_release_keeps_the_last_block_ba
             passing = PassPoint(wait)
             with pytest.raises((Unavailable, OutcomeUnknown)) as caught:
                 await api.submit(upload_of(b"Input_1\n1\n"), passing)
-            await until(lambda: server.exchanges[0].is_closed)  # noqa: B023
+            await until(lambda: server.exchanges[0].is_closed)
         # Either side of the race is right, as long as what is said fits what was sent.
         assert isinstance(caught.value, OutcomeUnknown) or not server.exchanges[0].is_whole
 
@@ -314,11 +312,21 @@ async def answer_503(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [hang, lose, close, answer_garbage, answer_deep, answer_too_much, answer_half, answer_and_stall, answer_no_http]
-    + [answer_503],
+    [
+        hang,
+        lose,
+        close,
+        answer_garbage,
+        answer_deep,
+        answer_too_much,
+        answer_half,
+        answer_and_stall,
+        answer_no_http,
+        answer_503,
+    ],
 )
-async def test_after_the_point_whatever_cannot_be_read_is_a_doubt(script: object, pass_point: PassPoint) -> None:
-    async with Loopback(script) as server, make_api(server.url, timeout_s=0.3, answer_timeout_s=0.3) as api:  # type: ignore[arg-type]
+async def test_after_the_point_whatever_cannot_be_read_is_a_doubt(script: Script, pass_point: PassPoint) -> None:
+    async with Loopback(script) as server, make_api(server.url, timeout_s=0.3, answer_timeout_s=0.3) as api:
         with pytest.raises(OutcomeUnknown) as caught:
             await api.submit(upload_of(b"Input_1\n1\n"), pass_point)
 
