@@ -1,0 +1,45 @@
+"""`bulkgpt-watchd run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import click
+
+from bulkgpt_watchd.cli.ending import FAILED
+from bulkgpt_watchd.cli.options import config_option, config_path, duration, load_settings
+
+
+@click.command()
+@config_option
+@click.option("--once", is_flag=True, help="Take what is there, wait until all of it has ended, and exit.")
+@click.option("--timeout", type=duration, help="With --once: the longest time to wait, such as 2h.")
+def run(once: bool, timeout: float | None) -> int:
+    r"""
+    Run the daemon in the foreground.
+
+    TERM and INT stop it gracefully, HUP reads the configuration again. Its log goes to stderr.
+
+    \b
+    bulkgpt-watchd run -c config.yaml
+    bulkgpt-watchd run --once --timeout 2h     for cron: 0 done, 10 some failed, 11 not all done
+    """
+    if timeout is not None and not once:
+        raise click.UsageError("--timeout goes with --once")
+    settings = load_settings()
+    from bulkgpt_watchd.cli.mistakes import Misconfigured
+    from bulkgpt_watchd.config import ConfigInvalid
+    from bulkgpt_watchd.core.errors import WatchdError
+    from bulkgpt_watchd.service import Service
+
+    service = Service(settings, config_path(), os.environ)
+    try:
+        return asyncio.run(service.run(once=once, timeout_s=timeout))
+    except ConfigInvalid as invalid:
+        raise Misconfigured(invalid.mistakes) from None
+    except WatchdError:
+        raise
+    except Exception:  # noqa: BLE001 a bug; the log is where an operator finds its traceback
+        service.log("daemon.bug", "error", exc_info=True)
+        return FAILED
