@@ -79,7 +79,10 @@ class UploadBody(aiohttp.Payload):
         """
         try:
             last = await self._write_all_but_last(writer)
-            await self._arrive(cast("StreamWriter", writer))
+            # Where only the head of a small file is out, its confirmation comes 40 ms late (delayed ACK, RFC 1122) and
+            # says little: the connection was made, or answered, within the last second.
+            if self._upload.bytes > READ_BYTES:
+                await self._arrive(cast("StreamWriter", writer))
         except (aiohttp.ClientError, ConnectionError, TimeoutError):
             raise
         except Exception as error:
