@@ -63,7 +63,7 @@ def _from_file(settings: Settings, trail: Trail, path: Path, source: str) -> Api
         small = read_small(path, LARGEST_KEY_BYTES)
     except Unreadable as unreadable:
         name = printable(str(path))
-        beside = path.parent == settings.document.file.absolute().parent
+        beside = path.parent == settings.document.folder
         if beside and len(path.name) >= KEY_LENGTH and "." not in path.name and not os.path.lexists(path):
             name = "a file beside this one whose name looks like the key itself (put the key in a file, and name that)"
         raise _refusal(settings, trail, f"{name} {unreadable}") from None

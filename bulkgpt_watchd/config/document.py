@@ -7,6 +7,7 @@ duplicate keys, tags and non-text keys are mistakes; anchors may not multiply th
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from functools import reduce
@@ -112,11 +113,16 @@ class Document:
 
     file: Path
     is_private: bool = False
-    data: Any = None
+    data: Any = field(default=None, repr=False)  # the key may be in it
     keys: dict[Trail, Spot] = field(default_factory=dict)
     values: dict[Trail, Spot] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     bad: set[Trail] = field(default_factory=set)
+
+    @property
+    def folder(self) -> Path:
+        """Give the folder of the file, spelled the same from wherever we were started."""
+        return Path(os.path.realpath(self.file.parent))
 
     def spot(self, trail: Trail, *, of_key: bool = False) -> Spot:
         """Find the place of a value (or its key), or of the nearest thing around it that was written."""
@@ -232,7 +238,8 @@ class _Reader:
         self.document.values[trail] = _spot(node.start_mark)
         self.nodes_left -= 1
         if self.nodes_left < 0 or len(trail) > DEEPEST:
-            what = "its anchors multiply it beyond measure" if self.nodes_left < 0 else "is nested too deeply"
+            too_many = "has too many values (those of an anchor count wherever it is used)"
+            what = too_many if self.nodes_left < 0 else "is nested too deeply"
             raise ConfigInvalid([self.document.mistake((), what)])
         if node.tag not in {"plain", "quoted"}:
             self._note(node, trail, "a tag such as !text or !!str cannot be used; quote text that begins with !")

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from bulkgpt_watchd.config.addresses import BaseUrl, HostPattern, Proxy
-from bulkgpt_watchd.config.quantities import Duration, PositiveDuration, PositiveSize
+from bulkgpt_watchd.config.quantities import Count, Duration, PositiveDuration, PositiveSize
 from bulkgpt_watchd.config.route import RouteEntry, RouteOptions
 from bulkgpt_watchd.config.section import AbsolutePath, Section
 
@@ -68,8 +68,8 @@ class ApiSettings(Section):
         description="Pause between the answer to one submit and the point of no return of the next, so that"
         " their task IDs differ; 0: off.",
     )
-    max_concurrent_submits: int = Field(default=4, ge=1, description="Uploads under way at once, over all routes.")
-    max_outstanding: int = Field(
+    max_concurrent_submits: Count = Field(default=4, ge=1, description="Uploads under way at once, over all routes.")
+    max_outstanding: Count = Field(
         default=500, ge=1, description="Tasks running at BulkGPT at once; bounds the polling too."
     )
     retry: RetrySettings = Field(

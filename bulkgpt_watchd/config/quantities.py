@@ -134,6 +134,9 @@ Size = Annotated[
 
 PositiveSize = Annotated[Size, Field(gt=0)]
 
+Count = Annotated[int, Field(le=10**9)]
+"""How many; a billion is more than any of them can mean, and fits every integer that it is handed to."""
+
 Mode = Annotated[
     int,
     BeforeValidator(parse_mode, json_schema_input_type=str),

@@ -20,7 +20,7 @@ from bulkgpt_watchd.config.names import (
     RouteName,
     Text,
 )
-from bulkgpt_watchd.config.quantities import Duration, Mode, PositiveDuration, Size
+from bulkgpt_watchd.config.quantities import Count, Duration, Mode, PositiveDuration, Size
 from bulkgpt_watchd.config.section import AbsolutePath, Section
 
 FOLDERS = ("inbox", "outbox", "error", "archive")
@@ -50,7 +50,7 @@ class CsvSettings(Section):
     required_columns: Annotated[tuple[Text, ...], Field(strict=False)] = Field(
         default=(), description="Columns that the header must have."
     )
-    max_rows: int = Field(
+    max_rows: Count = Field(
         default=100_000, ge=1, description="Most rows in one file, since each row is paid; larger files are refused."
     )
 
@@ -109,7 +109,7 @@ class RouteOptions(Section):
     empty_grace: Duration = Field(
         default=300.0, description="How long an empty file is left in the inbox before it is refused."
     )
-    hold_backlog: int | None = Field(
+    hold_backlog: Count | None = Field(
         default=1000,
         ge=0,
         description="More matching files than this at the first start of a route: it starts paused; null: off.",

@@ -92,10 +92,9 @@ def _validate(document: Document) -> ConfigFile:
     if not isinstance(data, dict):
         document.note((), "must be a mapping, with lines such as `routes:`")
         raise ConfigInvalid(document.mistakes)
-    folder = document.file.absolute().parent
     for _ in range(CHECK_ROUNDS):
         try:
-            return ConfigFile.model_validate(data, context={"folder": folder})
+            return ConfigFile.model_validate(data, context={"folder": document.folder})
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 trail, kind = detail["loc"], detail["type"]

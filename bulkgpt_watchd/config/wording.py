@@ -66,7 +66,8 @@ def plain_words(error: ErrorDetails) -> str:
         return "must be text; put it in quotes"
     if kind == "literal_error":
         return f"must be {context['expected']}".replace("'", "")
-    said = error["msg"].replace("Input should be", "must be").replace("greater than or equal to", "at least")
+    said = error["msg"].replace("Input should be", "must be")
+    said = said.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
     return _PLAIN_WORDS.get(kind, said)
 
 

@@ -51,6 +51,7 @@ MistakesOf = Callable[[str | bytes], list[str]]
         ("api: {max_upload_bytes: 0}", "1:25: api.max_upload_bytes: must be greater than 0"),
         ("api: {max_concurrent_submits: 0}", "1:31: api.max_concurrent_submits: must be at least 1"),
         ("api: {max_concurrent_submits: '4'}", "1:31: api.max_concurrent_submits: must be a whole number"),
+        ("api: {max_outstanding: 9999999999}", "1:24: api.max_outstanding: must be at most 1000000000"),
         ("api: {max_outstanding: 1.5}", "1:24: api.max_outstanding: must be a whole number"),
         ("api: {max_outstanding: ~}", "1:24: api.max_outstanding: has no value; leave the key out for its default"),
         ("api: {max_outstanding: true}", "1:24: api.max_outstanding: must be a whole number"),
