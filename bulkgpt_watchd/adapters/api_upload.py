@@ -42,6 +42,16 @@ LOOK_S = (0.001, 0.05)
 """First and longest pause between two looks at what has arrived: a local network's answer, a far one's."""
 
 
+SMALL_BYTES = 64 * 1024
+SMALL_PATIENCE_S = 0.01
+"""
+What goes out in one go is waited for only so long: time enough for a near server to hang up in the middle.
+
+A confirmation of so little may be held back for 40 ms and more by the peer's kernel (delayed ACK, RFC 1122); that would
+cost a minute for a thousand small files. The connection was made, or answered, within the last second.
+"""
+
+
 class EndedEarly(ConnectionError):
     """Stop a body whose last block must not go out any more; seen by aiohttp only."""
 
@@ -82,7 +92,8 @@ class UploadBody(aiohttp.Payload):
             # Where only the head of a small file is out, its confirmation comes 40 ms late (delayed ACK, RFC 1122) and
             # says little: the connection was made, or answered, within the last second.
             if self._upload.bytes > READ_BYTES:
-                await self._arrive(cast("StreamWriter", writer))
+                is_small = self._size - len(last) <= SMALL_BYTES
+            await self._arrive(cast("StreamWriter", writer), SMALL_PATIENCE_S if is_small else math.inf)
         except (aiohttp.ClientError, ConnectionError, TimeoutError):
             raise
         except Exception as error:
@@ -116,15 +127,15 @@ class UploadBody(aiohttp.Payload):
             raise SourceChanged("the file changed while it was being sent; nothing was submitted")
         return held + b2a_base64(rest, newline=False) + suffix
 
-    async def _arrive(self, writer: StreamWriter) -> None:
+    async def _arrive(self, writer: StreamWriter, enough_s: float) -> None:
         """
-        Wait until the peer has confirmed all that was written.
+        Wait until the peer has confirmed all that was written, or for *enough_s*.
 
         Errors: TimeoutError: none of it for so long; EndedEarly.
         """
         loop = asyncio.get_running_loop()
-        least, patient_until, pause_s = math.inf, 0.0, LOOK_S[0]
-        while left := _unconfirmed_bytes(self._go_on(writer)):
+        least, patient_until, pause_s, ends_at = math.inf, 0.0, LOOK_S[0], loop.time() + enough_s
+        while (left := _unconfirmed_bytes(self._go_on(writer))) and loop.time() < ends_at:
             if left < least:
                 least, patient_until = left, loop.time() + self._timeout_s
             elif loop.time() > patient_until:
