@@ -81,17 +81,31 @@ Script = Callable[[Exchange], Awaitable[None]]
 class Loopback:
     """Listen, run the script for each request, and keep connections until one side ends them."""
 
-    def __init__(self, script: Script, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        *,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        buffer_bytes: int | None = None,
+    ) -> None:
         self._script = script
         self._host = host
         self._tls = tls
+        self._buffer_bytes = buffer_bytes
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
         self.exchanges: list[Exchange] = []
         self.failures: list[BaseException] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, self._host, 0, ssl=self._tls, limit=1 << 17)
+        sock = socket.socket()
+        if self._buffer_bytes is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
+        sock.bind((self._host, 0))
+        self._server = await asyncio.start_server(
+            self._accept, sock=sock, ssl=self._tls, limit=self._buffer_bytes or 1 << 17
+        )
         return self
 
     async def __aexit__(

@@ -363,6 +363,22 @@ async def test_a_peer_that_stops_reading_is_given_up_before_the_point(pass_point
     assert pass_point.calls == 0
 
 
+@pytest.mark.parametrize("blocks", [2, 4, 8])
+async def test_what_lies_in_our_kernel_only_has_not_arrived(blocks: int, pass_point: PassPoint) -> None:
+    """A peer that is gone confirms nothing; here it is one whose buffer is full."""
+    stop = asyncio.Event()
+
+    async def read_nothing(exchange: Exchange) -> None:  # noqa: ARG001
+        await stop.wait()
+
+    async with Loopback(read_nothing, buffer_bytes=4096) as server, make_api(server.url, timeout_s=0.3) as api:
+        with pytest.raises(Unavailable, match=r"no progress for 0\.3 s"):
+            await api.submit(upload_of(LARGE[: READ_BYTES * blocks]), pass_point)
+        stop.set()
+
+    assert pass_point.calls == 0
+
+
 async def test_a_file_of_60_mb_is_sent_in_constant_memory(pass_point: PassPoint) -> None:
     block = bytes(range(256)) * (READ_BYTES // 256)
     count = 60_000_000 // len(block)
