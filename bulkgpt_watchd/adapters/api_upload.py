@@ -37,10 +37,8 @@ Bytes of CSV read at once: a multiple of 3, so that base64 of the pieces is base
 Hashing and encoding so many holds the loop for half a millisecond; fewer make the hop to the thread count.
 """
 
-
 LOOK_S = (0.001, 0.05)
 """First and longest pause between two looks at what has arrived: a local network's answer, a far one's."""
-
 
 SMALL_BYTES = 64 * 1024
 SMALL_PATIENCE_S = 0.01
@@ -89,10 +87,7 @@ class UploadBody(aiohttp.Payload):
         """
         try:
             last = await self._write_all_but_last(writer)
-            # Where only the head of a small file is out, its confirmation comes 40 ms late (delayed ACK, RFC 1122) and
-            # says little: the connection was made, or answered, within the last second.
-            if self._upload.bytes > READ_BYTES:
-                is_small = self._size - len(last) <= SMALL_BYTES
+            is_small = self._size - len(last) <= SMALL_BYTES
             await self._arrive(cast("StreamWriter", writer), SMALL_PATIENCE_S if is_small else math.inf)
         except (aiohttp.ClientError, ConnectionError, TimeoutError):
             raise

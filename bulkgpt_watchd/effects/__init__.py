@@ -27,7 +27,7 @@ from bulkgpt_watchd.effects import handover, intake, remote, sending
 from bulkgpt_watchd.effects.outside import Outside, Task
 
 BUG_TRIES = 10
-"""How often an effect on a paid task may end in a bug of ours before the job is given up as internal_error."""
+"""How often an effect may end in a bug of ours before the job is given up as internal_error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ def _event_of_bug(job: Job, error: Exception) -> Event:
     reason = f"{type(error).__name__}: {error}"
     if job.state is State.SUBMITTING:
         return GaveUp("submission_unknown", f"This program failed while the answer was awaited: {reason}")
-    may_give_up = GaveUp in TRANSITIONS[job.state]
-    if may_give_up and (job.task_id is None or job.failures + 1 >= BUG_TRIES):
+    # A bug is tried again as an outage is: one that hits every file must not empty the inbox into the error folder.
+    if GaveUp in TRANSITIONS[job.state] and job.failures + 1 >= BUG_TRIES:
         return GaveUp("internal_error", reason)
     return Deferred(reason)
 
