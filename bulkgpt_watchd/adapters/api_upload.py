@@ -62,6 +62,8 @@ class UploadBody(aiohttp.Payload):
         that was not the connection. *has_passed* is true from the moment before the last block is written.
     """
 
+    _size: int
+
     def __init__(self, upload: Upload, timeout_s: float) -> None:
         super().__init__(None, content_type="application/json")
         self._size = body_bytes(upload.workflow_id, upload.bytes)

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bulkgpt_watchd.adapters.threads import RouteThreads
+from bulkgpt_watchd.core.errors import DiskTrouble
+from tests.adapters.loopback import until
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[RouteThreads]:
+    threads = RouteThreads(2)
+    yield threads
+    threads.stop()
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """Give a file that blocks whoever opens it to read, as a dead share does."""
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path / "fifo"
+
+
+def free(fifo: Path) -> None:
+    os.close(os.open(fifo, os.O_RDWR | os.O_NONBLOCK))
+
+
+async def test_a_call_gives_its_result(threads: RouteThreads) -> None:
+    assert await threads.run("leads", divmod, 7, 2) == (3, 1)
+    assert await threads.run("leads", threading.get_ident) != threading.get_ident()
+
+
+async def test_what_a_call_raises_arrives_as_it_is(threads: RouteThreads) -> None:
+    error = KeyError("x")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(KeyError) as caught:
+        await threads.run("leads", fail)
+    assert caught.value is error
+
+
+async def test_a_call_that_raises_stop_iteration_is_told_and_hangs_nothing(threads: RouteThreads) -> None:
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asyncio.wait_for(threads.run("leads", next, iter(())), 5)
+
+
+async def test_a_timeout_that_a_call_raises_is_its_own(threads: RouteThreads) -> None:
+    def fail() -> None:
+        raise TimeoutError(110, "connection timed out")
+
+    with pytest.raises(TimeoutError):
+        await threads.run("leads", fail, deadline_s=5)
+    assert not threads.is_hung("leads")
+
+
+async def test_a_route_has_no_more_threads_than_it_may(threads: RouteThreads) -> None:
+    running = most = 0
+    lock = threading.Lock()
+
+    def work() -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.01)
+        with lock:
+            running -= 1
+        return threading.get_ident()
+
+    idents = await asyncio.gather(*(threads.run("leads", work, deadline_s=5) for _ in range(20)))
+    assert most == len(set(idents)) == 2
+
+
+async def test_a_hung_call_is_given_up_and_keeps_its_thread(threads: RouteThreads, fifo: Path) -> None:
+    with pytest.raises(DiskTrouble, match=r"^a folder of route leads hangs \(no answer for 0\.05 s\)$"):
+        await threads.run("leads", fifo.read_bytes, deadline_s=0.05)
+    assert threads.is_hung("leads")
+    assert await threads.run("leads", int, "7", deadline_s=5) == 7
+
+    free(fifo)
+    await until(lambda: not threads.is_hung("leads"))
+
+
+async def test_a_route_whose_threads_all_hang_fails_at_once_and_alone(threads: RouteThreads, fifo: Path) -> None:
+    hung = [threads.run("leads", fifo.read_bytes, deadline_s=0.05) for _ in range(2)]
+    waiting = threads.run("leads", int, "7", deadline_s=5)
+    results = await asyncio.gather(*hung, waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [DiskTrouble] * 3
+    with pytest.raises(DiskTrouble, match="route leads hangs"):
+        await threads.run("leads", int, "7")
+
+    assert await threads.run("orders", int, "7") == 7
+    assert not threads.is_hung("orders")
+
+    free(fifo)
+    await until(lambda: not threads.is_hung("leads"))
+    assert await threads.run("leads", int, "7") == 7
+
+
+async def test_a_cancelled_call_that_hangs_is_still_told(threads: RouteThreads, fifo: Path) -> None:
+    call = asyncio.create_task(threads.run("leads", fifo.read_bytes, deadline_s=0.05))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await until(lambda: threads.is_hung("leads"))
+
+    free(fifo)
+    await until(lambda: not threads.is_hung("leads"))
+
+
+async def test_a_cancelled_wait_for_a_thread_loses_no_thread(threads: RouteThreads) -> None:
+    gate = threading.Event()
+    busy = [asyncio.create_task(threads.run("leads", gate.wait)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waits = [asyncio.create_task(threads.run("leads", int, "7")) for _ in range(4)]
+    await asyncio.sleep(0)
+    for wait in waits[:3]:
+        wait.cancel()
+    gate.set()
+
+    assert await waits[3] == 7
+    assert await asyncio.gather(*busy) == [True, True]
+    assert await asyncio.gather(*(threads.run("leads", int, "7") for _ in range(4))) == [7] * 4
+
+
+def test_a_hung_call_does_not_keep_the_program_from_ending(fifo: Path) -> None:
+    """`asyncio.to_thread` would wait for it, here and at exit."""
+
+    async def main() -> None:
+        threads = RouteThreads(1)
+        with pytest.raises(DiskTrouble):
+            await threads.run("leads", partial(os.open, fifo, os.O_RDONLY), deadline_s=0.05)
+        threads.stop()
+
+    asyncio.run(main())
+    free(fifo)
