@@ -21,6 +21,9 @@ from bulkgpt_watchd.sandbox.vocabulary import (
     listed,
 )
 
+_TOLD_CHARACTERS = 200
+"""Of a fault without a name: enough to know it by; its body may be of any size."""
+
 
 class WrongFault(ValueError):
     """Say which key of a fault is wrong and what it takes."""
@@ -122,7 +125,9 @@ class Fault:
         return EVERY_ROW if isinstance(self.rows_failed, str) else self.rows_failed
 
     def __str__(self) -> str:
-        return self.name or " ".join(f"{key}={getattr(self, key)}" for key in KEYS if key in self.given)
+        return (
+            self.name or " ".join(f"{key}={getattr(self, key)}" for key in KEYS if key in self.given)[:_TOLD_CHARACTERS]
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in KEYS if key in self.given}

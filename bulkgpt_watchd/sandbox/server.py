@@ -109,13 +109,7 @@ class Sandbox:
     async def _listen(self, port: int, *routes: web.RouteDef) -> str:
         app = web.Application()
         app.add_routes(routes)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            read_bufsize=_READ_BUFFER_BYTES,
-            shutdown_timeout=_SHUTDOWN_S,
-            lingering_time=_SHUTDOWN_S,
-        )
+        runner = web.AppRunner(app, access_log=None, read_bufsize=_READ_BUFFER_BYTES, shutdown_timeout=_SHUTDOWN_S)
         self._runners.append(runner)
         await runner.setup()
         # One address, even if the name has several: with port 0 each would get another port.

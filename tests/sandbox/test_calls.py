@@ -163,7 +163,7 @@ async def test_a_large_csv_above_the_limit_is_not_kept() -> None:
 
 
 async def test_a_task_lives_through_every_status_with_growing_counters() -> None:
-    options = SandboxOptions(preparing_s=0.1, running_s=0.3, finalizing_s=0.1)
+    options = SandboxOptions(preparing_s=0.4, running_s=0.6, finalizing_s=0.3)
     async with Sandbox(options) as sandbox, client_of(sandbox) as client:
         task_id = await client.submit()
         seen: list[dict[str, Any]] = []
@@ -190,10 +190,10 @@ async def test_rows_per_second_set_how_long_a_task_runs() -> None:
 
 
 async def test_links_expire_and_a_fresh_one_works() -> None:
-    async with Sandbox(SandboxOptions.instant(link_ttl_s=0.05)) as sandbox, client_of(sandbox) as client:
+    async with Sandbox(SandboxOptions.instant(link_ttl_s=0.5)) as sandbox, client_of(sandbox) as client:
         task_id = await client.submit()
         old = (await client.status(task_id))["downloadUrl"]
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.51)
         response, body = await client.fetch(old)
         fresh = await client.fetch((await client.status(task_id))["downloadUrl"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, Sandbox, SandboxOptions
-from tests.sandbox.conftest import Client, client_of
+from tests.sandbox.conftest import Client, client_of, until
 
 
 async def test_faults_are_planned_listed_and_cleared(sandbox: Sandbox, client: Client) -> None:
@@ -77,6 +77,7 @@ async def test_what_is_accepted_is_in_the_file_before_it_is_answered(tmp_path: P
         sandbox.plan(Fault(call="submit", hang=True, accept=True))
         with pytest.raises(TimeoutError):
             await client.upload()
+        await until(path.read_text)
         line = json.loads(path.read_text())
 
     assert (line["accepted"], line["task_id"], line["http_status"]) == (True, sandbox.ledger[0].task_id, None)

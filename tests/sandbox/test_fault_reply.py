@@ -9,7 +9,7 @@ import pytest
 
 from bulkgpt_watchd.sandbox import Fault, Sandbox, answer
 from bulkgpt_watchd.sandbox.vocabulary import CALLS, REPLIES
-from tests.sandbox.conftest import COUNTERS, CSV, Client, call
+from tests.sandbox.conftest import COUNTERS, CSV, LARGE, Client, call
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -33,9 +33,12 @@ async def test_an_http_error_without_a_body_has_none(sandbox: Sandbox, client: C
 
 
 @pytest.mark.parametrize("at", ["start", "middle"])
-async def test_an_answer_may_come_before_the_body_was_read(sandbox: Sandbox, client: Client, at: str) -> None:
+@pytest.mark.parametrize("csv", [CSV, LARGE], ids=["small", "large"])
+async def test_an_answer_may_come_before_the_body_was_read(
+    sandbox: Sandbox, client: Client, csv: bytes, at: str
+) -> None:
     sandbox.plan(Fault(call="submit", at=at, http_status=413, error="Too much."))
-    response = await client.upload()
+    response = await client.upload(csv)
 
     assert (response.status, await response.json()) == (413, {"error": "Too much."})
     assert (sandbox.ledger[0].whole, sandbox.ledger[0].http_status) == (False, 413)

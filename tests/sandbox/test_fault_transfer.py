@@ -17,7 +17,8 @@ from tests.sandbox.conftest import CSV, LARGE, Client, call, client_of
 @pytest.mark.parametrize("transfer", TRANSFERS)
 async def test_each_transfer_on_each_call(sandbox: Sandbox, name: str, transfer: str) -> None:
     sandbox.plan(Fault(call=name, transfer=transfer))
-    async with client_of(sandbox, timeout_s=0.3) as client:
+    never_ends = transfer in {"stalled", "dripping", "endless"}
+    async with client_of(sandbox, timeout_s=0.3 if never_ends else 5) as client:
         if transfer in {"close_delimited", "chunked", "gzipped"}:
             response, body = await call(client, name)
             assert response.content_length is None
@@ -88,6 +89,6 @@ async def test_a_sandbox_closes_at_once_though_results_stall_drip_and_never_end(
             sandbox.plan(*(Fault(call="download", transfer=each) for each in ("stalled", "dripping", "endless")))
             responses = [await session.get(url) for _ in range(3)]
             started = time.monotonic()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
         for response in responses:
             response.close()
