@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -39,6 +39,7 @@ class Book:
     log: Log
     inboxes: dict[str, Inbox] = field(default_factory=dict)
     counts: Counter[tuple[str, State]] = field(default_factory=Counter)
+    renamed: dict[str, str] = field(default_factory=dict)  # routes that got a new name while effects of theirs ran
     is_stopping: bool = False
 
     async def add(self, jobs: Sequence[Job]) -> None:
@@ -53,6 +54,7 @@ class Book:
         Shape: the job as it now stands; None when somebody else moved it on and this is dropped.
         Repeat: until it is on disk.
         """
+        job = replace(job, route=self.renamed.get(job.route, job.route))
         change = self.change(job, event)
         if isinstance(event, Accepted):
             self._tell(change)  # before it is committed, so that no full disk can hide the task ID

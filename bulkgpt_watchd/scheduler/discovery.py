@@ -8,9 +8,9 @@ re-created folders need no special case.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from bulkgpt_watchd.config import Route
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceVanished
@@ -29,6 +29,12 @@ DIED = (
 )
 
 
+class Bell(Protocol):
+    """Watch one inbox where that is wanted and possible, else stop watching it."""
+
+    async def __call__(self, inbox: Inbox, *, is_removed: bool = False) -> None: ...
+
+
 @dataclass
 class Discovery:
     """Keep the scheduler's inboxes: open them, look into them, follow changes of the configuration."""
@@ -37,7 +43,7 @@ class Discovery:
     state_uuid: str
     dump: Callable[[Route], dict[str, Any]]
     parse: Callable[[dict[str, Any]], Route]
-    bell: Callable[[Inbox], Awaitable[None]]  # watches, or stops watching, one inbox
+    bell: Bell
     facts: dict[str, Any] = field(default_factory=dict)  # routes, inboxes, mounts, health: as they stand in the store
 
     # --- routes -------------------------------------------------------------------------------------------------------
@@ -71,13 +77,14 @@ class Discovery:
         scheduler.book.counts.update(await scheduler.outside.store.counts())
         for name, route in wanted.items():
             await self._put(route, is_draining=False, inbox=scheduler.inboxes.get(name))
-        remembered = {name: self.parse(data) for name, data in (self.facts.get("routes") or {}).items()}
-        for name in {route for (route, state), n in scheduler.book.counts.items() if n > 0 and state not in ENDED}:
-            if name not in wanted and name in remembered:
-                await self._put(remembered[name], is_draining=True, inbox=scheduler.inboxes.get(name))
-                await self._withdraw_all(name)
-        for name in [name for name in scheduler.inboxes if name not in wanted and name not in remembered]:
-            del scheduler.inboxes[name]
+        remembered = self.facts.get("routes") or {}
+        under_way = {route for (route, state), n in scheduler.book.counts.items() if n > 0 and state not in ENDED}
+        for name in (under_way - wanted.keys()) & remembered.keys():
+            await self._put(self.parse(remembered[name]), is_draining=True, inbox=scheduler.inboxes.get(name))
+            await self._withdraw_all(name)
+        for name in scheduler.inboxes.keys() - wanted.keys() - under_way:
+            inbox = scheduler.inboxes.pop(name)
+            await self.bell(inbox, is_removed=True)
         dumped = {name: self.dump(inbox.route) for name, inbox in scheduler.inboxes.items()}
         await self._remember("routes", dumped)
         await self._remember("inboxes", known)
@@ -97,6 +104,7 @@ class Discovery:
     async def _rename(self, old: str, new: str) -> None:
         scheduler = self.scheduler
         await scheduler.outside.store.rename_route(old, new)
+        scheduler.book.renamed[old] = new
         scheduler.inboxes.pop(old, None)
         for key in ("mounts", "health"):
             book = dict(self.facts.get(key) or {})
@@ -188,6 +196,8 @@ class Discovery:
         for file, job_id in gone:
             await self._withdraw(inbox, file, job_id)
         now = self.scheduler.outside.clock.now()
+        if self.scheduler.inboxes.get(inbox.name) is not inbox:
+            return  # the route was removed or renamed while we looked
         jobs = [
             Job(
                 id=new_id(secrets.token_bytes(ID_BYTES)),

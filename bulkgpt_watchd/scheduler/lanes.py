@@ -17,7 +17,7 @@ from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.inbox import Inbox
 from bulkgpt_watchd.scheduler.passing import Passage
 
-AHEAD_PER_SUBMIT = 4
+AHEAD_PER_SUBMIT = 2
 """Files claimed ahead for each concurrent submit: enough to keep the senders busy while others are being checked."""
 
 INTAKE = frozenset({State.DISCOVERED, State.READY})

@@ -9,40 +9,27 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
-from bulkgpt_watchd.adapters.api import DownloadRules, HttpApi
-from bulkgpt_watchd.adapters.clock import SystemClock
-from bulkgpt_watchd.adapters.folders import LocalFolders
-from bulkgpt_watchd.adapters.sqlite import SqliteStore
-from bulkgpt_watchd.adapters.threads import RouteThreads
-from bulkgpt_watchd.adapters.watcher import Doorbell
-from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Route, Settings, control_socket, load, read_api_key
-from bulkgpt_watchd.core.errors import StateUnusable
+from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.core.status import status
-from bulkgpt_watchd.effects import Outside
 from bulkgpt_watchd.scheduler.acts import Acts
-from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.discovery import Discovery
-from bulkgpt_watchd.scheduler.inbox import Inbox
-from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.once import HELD, Once
-from bulkgpt_watchd.scheduler.passing import Passage
-from bulkgpt_watchd.web.control import application, serve_socket
+from bulkgpt_watchd.service.wiring import Wiring, open_socket
+from bulkgpt_watchd.web.control import application
 
 NEEDS_RESTART = ("base_url", "timeout", "answer_timeout", "proxy", "ca_file", "download")
 """Keys of `api` that are built into open sessions; a reload keeps the old value and says so."""
@@ -110,83 +97,25 @@ class Service:
     # --- start --------------------------------------------------------------------------------------------------------
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        settings, clock, folders, threads = self.settings, SystemClock(), LocalFolders(), RouteThreads()
-        stack.callback(threads.stop)
-        state_folder = settings.state.path.parent
-        _make_state_folder(state_folder)
-        fstype = folders.mount_of(state_folder).fstype
-        store = await SqliteStore.open(settings.state.path, fstype=fstype, now=clock.now, new_uuid=_new_uuid)
-        stack.push_async_callback(store.close)
+        settings = self.settings
+        wiring = Wiring(settings, lambda: read_api_key(self.settings, self.environ).value, self.log)
+        self.scheduler, self.discovery = await wiring.open(stack)
         for warning in read_api_key(settings, self.environ).warnings:
             self.log("key.warning", "warning", reason=warning)
-        api = await stack.enter_async_context(self._api(clock))
-
-        def run(
-            route: str, function: Callable[..., T], /, *args: Any, deadline_s: float | None = None, **named: Any
-        ) -> Awaitable[T]:
-            return threads.run(route, partial(function, *args, **named), deadline_s=deadline_s)
-
-        outside = Outside(api, folders, store, clock, run)
-        book, passage = Book(outside, settings.api, self.log), Passage(outside, settings.api, self.log)
-        self.scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
-        bell = Doorbell(self.scheduler.ring)
-        stack.callback(bell.stop)
-        self.discovery = Discovery(self.scheduler, store.uuid, _dump, Route.model_validate, self._bell(bell))
         await self.discovery.start(settings.routes)
         acts = Acts(self.scheduler, self.discovery)
         names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan")
         app = application({**{name: getattr(acts, name) for name in names}, "reload": self.reload}, self._status)
         socket_path = control_socket(settings, self.environ)
-        try:
-            runner = await serve_socket(app, str(socket_path.parent), socket_path.name)
-        except OSError as error:
-            raise StateUnusable(f"the control socket {socket_path} cannot be made: {error.strerror}") from error
-        stack.push_async_callback(runner.cleanup)
-        stack.callback(partial(_unlink, socket_path))
+        await open_socket(stack, app, socket_path)
         daemon = {
             "pid": os.getpid(),
             "version": __version__,
-            "started_at": rfc3339(clock.now()),
+            "started_at": rfc3339(self.scheduler.outside.clock.now()),
             "config": str(self.config_path),
             "socket": str(socket_path),
         }
-        await store.set_fact("daemon", daemon)
-
-    def _api(self, clock: SystemClock) -> HttpApi:
-        api = self.settings.api
-        download = DownloadRules(
-            hosts=api.download.hosts,
-            allow_private=bool(api.download.allow_private),
-            allow_http=bool(api.download.allow_http),
-            max_bytes=api.download.max_bytes,
-        )
-        return HttpApi(
-            base_url=api.base_url,
-            read_key=lambda: read_api_key(self.settings, self.environ).value,
-            timeout_s=api.timeout,
-            answer_timeout_s=api.answer_timeout,
-            download=download,
-            clock=clock,
-            proxy=api.proxy,
-            ca_file=None if api.ca_file is None else str(api.ca_file),
-            on_key=logs.hide,
-        )
-
-    def _bell(self, bell: Doorbell) -> Callable[[Inbox], Awaitable[None]]:
-        async def follow(inbox: Inbox) -> None:
-            """Watch an inbox that can tell of changes; others are only scanned."""
-            wants = inbox.route.watch == "events" or (inbox.route.watch == "auto" and not inbox.on_network)
-            run = inbox.outside.run
-            if inbox.is_draining or not wants:
-                await run(inbox.name, bell.unwatch, inbox.name)
-                return
-            why_not = await run(
-                inbox.name, bell.watch, inbox.name, str(inbox.route.inbox), is_recursive=inbox.route.recursive
-            )
-            if why_not is not None:
-                self.log("watch.degraded", "warning", route=inbox.name, reason=why_not)
-
-        return follow
+        await self.scheduler.outside.store.set_fact("daemon", daemon)
 
     async def _ready(self) -> None:
         self.log("daemon.ready", "info", routes=[route.name for route in self.settings.routes])
@@ -315,26 +244,3 @@ class Service:
         now = self.scheduler.outside.clock.now()
         waiting = [job for job in doubts if not job.is_closed and job.superseded_by is None]
         return status(await store.facts(), await store.counts(), waiting, now=now, is_running=True)
-
-
-def _dump(route: Route) -> dict[str, Any]:
-    data: dict[str, Any] = route.model_dump(mode="json")
-    return data
-
-
-def _new_uuid() -> str:
-    return str(uuid.uuid4())
-
-
-def _make_state_folder(folder: Path) -> None:
-    """Make the state's folder, but not what it stands in: that is a mistake or a missing mount."""
-    try:
-        folder.mkdir(mode=0o750, exist_ok=True)
-    except OSError as error:
-        raise StateUnusable(
-            f"the folder of the state, {folder}, cannot be made: {error.strerror}; create it, or correct state.path"
-        ) from error
-
-
-def _unlink(path: Path) -> None:
-    path.unlink(missing_ok=True)

@@ -1,0 +1,144 @@
+"""
+Open the ports in order, and put the scheduler on them.
+
+Nothing is decided here: what is opened is pushed on the stack, which closes it in reverse.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from bulkgpt_watchd.adapters import log as logs
+from bulkgpt_watchd.adapters.api import DownloadRules, HttpApi
+from bulkgpt_watchd.adapters.clock import SystemClock
+from bulkgpt_watchd.adapters.folders import LocalFolders
+from bulkgpt_watchd.adapters.sqlite import SqliteStore
+from bulkgpt_watchd.adapters.threads import RouteThreads
+from bulkgpt_watchd.adapters.watcher import Doorbell
+from bulkgpt_watchd.config import Route, Settings
+from bulkgpt_watchd.core.errors import StateUnusable
+from bulkgpt_watchd.effects import Outside
+from bulkgpt_watchd.scheduler.book import Book
+from bulkgpt_watchd.scheduler.discovery import Bell, Discovery
+from bulkgpt_watchd.scheduler.inbox import Inbox
+from bulkgpt_watchd.scheduler.lanes import Lanes
+from bulkgpt_watchd.scheduler.loop import Scheduler
+from bulkgpt_watchd.scheduler.passing import Passage
+from bulkgpt_watchd.scheduler.telling import Log
+from bulkgpt_watchd.web.control import serve_socket
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Hold what the ports are opened with; *read_key* is asked at the start and whenever the key may be another."""
+
+    settings: Settings
+    read_key: Callable[[], str]
+    log: Log
+
+    async def open(self, stack: AsyncExitStack) -> tuple[Scheduler, Discovery]:
+        """
+        Open store, API, threads and bell.
+
+        Errors: StateLocked, StateUnusable; whatever *read_key* raises.
+        """
+        settings, clock, folders, threads = self.settings, SystemClock(), LocalFolders(), RouteThreads()
+        stack.callback(threads.stop)
+        state_folder = settings.state.path.parent
+        _make_state_folder(state_folder)
+        fstype = folders.mount_of(state_folder).fstype
+        store = await SqliteStore.open(
+            settings.state.path, fstype=fstype, now=clock.now, new_uuid=lambda: str(uuid.uuid4())
+        )
+        stack.push_async_callback(store.close)
+        api = await stack.enter_async_context(self._api(clock))
+
+        def run(
+            route: str, function: Callable[..., T], /, *args: Any, deadline_s: float | None = None, **named: Any
+        ) -> Awaitable[T]:
+            return threads.run(route, partial(function, *args, **named), deadline_s=deadline_s)
+
+        outside = Outside(api, folders, store, clock, run)
+        book, passage = Book(outside, settings.api, self.log), Passage(outside, settings.api, self.log)
+        scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
+        doorbell = Doorbell(scheduler.ring)
+        stack.callback(doorbell.stop)
+        return scheduler, Discovery(scheduler, store.uuid, _dump, _parse, self._bell(doorbell))
+
+    def _api(self, clock: SystemClock) -> HttpApi:
+        api = self.settings.api
+        download = DownloadRules(
+            hosts=api.download.hosts,
+            allow_private=bool(api.download.allow_private),
+            allow_http=bool(api.download.allow_http),
+            max_bytes=api.download.max_bytes,
+        )
+        return HttpApi(
+            base_url=api.base_url,
+            read_key=self.read_key,
+            timeout_s=api.timeout,
+            answer_timeout_s=api.answer_timeout,
+            download=download,
+            clock=clock,
+            proxy=api.proxy,
+            ca_file=None if api.ca_file is None else str(api.ca_file),
+            on_key=logs.hide,
+        )
+
+    def _bell(self, doorbell: Doorbell) -> Bell:
+        async def follow(inbox: Inbox, *, is_removed: bool = False) -> None:
+            """Watch an inbox that can tell of changes; others are only scanned."""
+            route, run = inbox.route, inbox.outside.run
+            wants = route.watch == "events" or (route.watch == "auto" and not inbox.on_network)
+            if is_removed or inbox.is_draining or not wants:
+                await run(route.name, doorbell.unwatch, route.name)
+                return
+            why_not = await run(route.name, doorbell.watch, route.name, str(route.inbox), is_recursive=route.recursive)
+            if why_not is not None:
+                self.log("watch.degraded", "warning", route=route.name, reason=why_not)
+
+        return follow
+
+
+async def open_socket(stack: AsyncExitStack, app: web.Application, path: Path) -> None:
+    """
+    Serve the control socket until the stack is closed.
+
+    Errors: StateUnusable: it cannot be made.
+    """
+    try:
+        runner = await serve_socket(app, str(path.parent), path.name)
+    except OSError as error:
+        raise StateUnusable(f"the control socket {path} cannot be made: {error.strerror}") from error
+    stack.push_async_callback(runner.cleanup)
+    stack.callback(partial(path.unlink, missing_ok=True))
+
+
+def _make_state_folder(folder: Path) -> None:
+    """Make the state's folder, but not what it stands in: that is a mistake or a missing mount."""
+    try:
+        folder.mkdir(mode=0o750, exist_ok=True)
+    except OSError as error:
+        raise StateUnusable(
+            f"the folder of the state, {folder}, cannot be made: {error.strerror}; create it, or correct state.path"
+        ) from error
+
+
+def _dump(route: Route) -> dict[str, Any]:
+    data: dict[str, Any] = route.model_dump(mode="json")
+    return data
+
+
+def _parse(data: dict[str, Any]) -> Route:
+    return Route.model_validate_json(json.dumps(data))
