@@ -54,19 +54,6 @@ class AnswerReader:
         self.first_row = b""
 
     def __iter__(self) -> Iterator[bytes]:
-        lines: list[str] = []
-        size = 0
-        for line in self._lines():
-            lines.append(line)
-            size += len(line)
-            if size >= _BLOCK_CHARACTERS:
-                yield "".join(lines).encode("latin-1")
-                lines.clear()
-                size = 0
-        if lines:
-            yield "".join(lines).encode("latin-1")
-
-    def _lines(self) -> Iterator[str]:
         mark = ""
         first = self._text.readline()
         if first.startswith(_BYTE_ORDER_MARK):
@@ -79,18 +66,26 @@ class AnswerReader:
         end = first[len(first.rstrip("\r\n")) :] or "\n"
         records = _records(chain([first], self._text), delimiter)
         header, width = next(records)
-        yield f"{mark}{header}{delimiter}Output_1{end}"
+        lines = [f"{mark}{header}{delimiter}Output_1{end}"]
+        size, rows = len(header), 0
         for record, cells in records:
-            if not self.rows:
+            rows += 1
+            if rows == 1:
                 self.first_row = record.encode("latin-1")
-            self.rows += 1
-            if self.rows <= self._rows_missing:
+            if rows <= self._rows_missing:
                 continue
-            result = "" if self.rows <= self._rows_failed else _result_for(record, delimiter)
-            line = f"{record}{delimiter * max(1, width - cells + 1)}{result}{end}"
-            yield line
-            if self.rows == 1:
-                yield from (line for _ in range(self._rows_extra))
+            result = "" if rows <= self._rows_failed else _result_for(record, delimiter)
+            padding = delimiter if cells >= width else delimiter * (width - cells + 1)
+            lines.append(f"{record}{padding}{result}{end}")
+            if rows == 1:
+                lines += lines[-1:] * self._rows_extra
+            size += len(record)
+            if size >= _BLOCK_CHARACTERS:
+                yield "".join(lines).encode("latin-1")
+                lines.clear()
+                size = 0
+        self.rows = rows
+        yield "".join(lines).encode("latin-1")
 
 
 def _delimiter_of(header: str) -> str:

@@ -140,7 +140,7 @@ class UploadBody:
             raise WrongBody("csvBase64 is padded in the middle")
         self._csv_bytes += len(csv)
         self._hash.update(csv)
-        if not self.too_large and csv:
+        if not self.too_large:
             self._csv.append(csv)
 
     @property

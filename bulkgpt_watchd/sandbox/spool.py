@@ -60,8 +60,9 @@ class Stored:
             self.append(block)
 
     def append(self, block: bytes) -> None:
-        self._extents.append(self._spool.append(block))
-        self.size_bytes += len(block)
+        if block:  # an empty one would look like the end to a reader
+            self._extents.append(self._spool.append(block))
+            self.size_bytes += len(block)
 
     def beside(self, blocks: Iterable[bytes]) -> Stored:
         """Store something else in the same spool."""
