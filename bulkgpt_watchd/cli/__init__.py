@@ -6,31 +6,43 @@ import click
 
 from bulkgpt_watchd import __version__
 from bulkgpt_watchd.cli.lazy import LazyGroup
-from bulkgpt_watchd.cli.options import config_option
+from bulkgpt_watchd.cli.options import config_option, examples
 
 _HERE = "bulkgpt_watchd.cli"
 
 TABLE = {
     "run": (f"{_HERE}.run", "run", "Run the daemon in the foreground."),
-    "sandbox": (f"{_HERE}.sandbox", "sandbox", "Run a local BulkGPT: no account, no network, no cost."),
+    "demo": (f"{_HERE}.demo", "demo", "Watch a file go to a local BulkGPT and come back."),
+    "status": (f"{_HERE}.status", "status", "Show how it is, and what needs a decision."),
+    "jobs": (f"{_HERE}.jobs", "jobs", "List jobs; `jobs show JOB` tells all about one."),
+    "retry": (f"{_HERE}.decisions", "retry", "Go on with failed jobs, from the last step that is free."),
+    "resolve": (f"{_HERE}.decisions", "resolve", "Say what became of a submit whose answer was lost."),
+    "redeliver": (f"{_HERE}.decisions", "redeliver", "Fetch and deliver a result again, free."),
+    "pause": (f"{_HERE}.routes", "pause", "Take and submit nothing more; what was submitted goes on."),
+    "resume": (f"{_HERE}.routes", "resume", "End a pause, and try a shut gate."),
+    "scan": (f"{_HERE}.routes", "scan", "Look at inboxes now."),
+    "adopt": (f"{_HERE}.routes", "adopt", "Take over a route that belonged to another state."),
+    "reload": (f"{_HERE}.routes", "reload", "Read the configuration again; a wrong one changes nothing."),
     "config": (f"{_HERE}.config", "config", "Check the configuration, or show what can be in it."),
+    "sandbox": (f"{_HERE}.sandbox", "sandbox", "Run a local BulkGPT: no account, no network, no cost."),
 }
 
 
 @click.command(
-    cls=LazyGroup, table=TABLE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    table=TABLE,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "bulkgpt-watchd demo                           see it work; no account, no network",
+        "bulkgpt-watchd config example > config.yaml   a configuration with every key",
+        "bulkgpt-watchd run -c config.yaml             take what is dropped",
+        "bulkgpt-watchd COMMAND --help                 more about one command",
+    ),
 )
 @click.version_option(__version__, prog_name="bulkgpt-watchd", message="%(prog)s %(version)s")
 @config_option
 def root() -> None:
-    r"""
-    Submit dropped CSV files to BulkGPT and bring their results back.
-
-    \b
-    bulkgpt-watchd demo                    see it work; no account, no network
-    bulkgpt-watchd config example          a configuration with every key
-    bulkgpt-watchd status                  how it is, and what needs a decision
-    """
+    """Submit dropped CSV files to BulkGPT and bring their results back."""
 
 
 def main() -> None:

@@ -11,40 +11,31 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkgpt_watchd.cli.ending import CONFIG_WRONG
-from bulkgpt_watchd.cli.options import config_option, config_path, json_option
+from bulkgpt_watchd.cli.options import config_option, config_path, examples, json_option
+from bulkgpt_watchd.cli.words import count
 
 if TYPE_CHECKING:  # not at run time: other commands must not pay for pydantic
     from bulkgpt_watchd.config import Mistake
 
 
-@click.group()
+@click.group(epilog=examples("bulkgpt-watchd config example > config.yaml", "bulkgpt-watchd config check config.yaml"))
 @config_option
 def config() -> None:
-    r"""
-    Check the configuration, or show what can be in it.
-
-    \b
-    bulkgpt-watchd config example > config.yaml
-    bulkgpt-watchd config check config.yaml
-    """
+    """Check the configuration, or show what can be in it."""
 
 
-@config.command()
+@config.command(epilog=examples("bulkgpt-watchd config check", "bulkgpt-watchd config check config.yaml --json"))
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @config_option
 @json_option
 @click.pass_context
 def check(context: click.Context, file: Path | None, as_json: bool) -> None:
-    r"""
+    """
     Tell every mistake of the configuration at once; 78 if there is one.
 
     The API key and the folders are looked at too. FILE is the same as --config FILE.
-
-    \b
-    bulkgpt-watchd config check
-    bulkgpt-watchd config check config.yaml --json
     """
-    from bulkgpt_watchd.cli.mistakes import count, told
+    from bulkgpt_watchd.cli.mistakes import told
     from bulkgpt_watchd.config import ConfigInvalid, check_folders, load, read_api_key
     from bulkgpt_watchd.core.names import printable
 

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from bulkgpt_watchd.cli.ending import CONFIG_WRONG, Ended
+from bulkgpt_watchd.cli.words import count
 from bulkgpt_watchd.config import Mistake
 
 EXCERPT_WIDTH = 100
@@ -38,11 +39,6 @@ def told(mistakes: Sequence[Mistake]) -> str:
     lines_of = cache(_lines)
     lines = [line for mistake in mistakes for line in (str(mistake), *_excerpt(mistake, lines_of))]
     return "\n".join([*lines, count(len(mistakes), "mistake")])
-
-
-def count(number: int, what: str) -> str:
-    """Say how many: `1 route`, `2 routes`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _excerpt(mistake: Mistake, lines_of: Callable[[Path], list[str]]) -> list[str]:

@@ -29,9 +29,15 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     callback=_keep,
     expose_value=False,
-    help="The configuration.  [default: $BULKGPT_WATCHD_CONFIG, else /etc/bulkgpt-watchd/config.yaml]",
+    help="The configuration; otherwise $BULKGPT_WATCHD_CONFIG, or /etc/bulkgpt-watchd/config.yaml.",
 )
 """Say which configuration; before the command and after it."""
+
+
+def examples(*lines: str) -> str:
+    """Give the end of a command's help: lines to copy."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, errors too.")
 

@@ -8,22 +8,23 @@ import os
 import click
 
 from bulkgpt_watchd.cli.ending import FAILED
-from bulkgpt_watchd.cli.options import config_option, config_path, duration, load_settings
+from bulkgpt_watchd.cli.options import config_option, config_path, duration, examples, load_settings
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "bulkgpt-watchd run -c config.yaml",
+        "bulkgpt-watchd run --once --timeout 2h     for cron: 0 all done, 10 some failed, 11 not all could be done",
+    )
+)
 @config_option
 @click.option("--once", is_flag=True, help="Take what is there, wait until all of it has ended, and exit.")
 @click.option("--timeout", type=duration, help="With --once: the longest time to wait, such as 2h.")
 def run(once: bool, timeout: float | None) -> int:
-    r"""
+    """
     Run the daemon in the foreground.
 
     TERM and INT stop it gracefully, HUP reads the configuration again. Its log goes to stderr.
-
-    \b
-    bulkgpt-watchd run -c config.yaml
-    bulkgpt-watchd run --once --timeout 2h     for cron: 0 done, 10 some failed, 11 not all done
     """
     if timeout is not None and not once:
         raise click.UsageError("--timeout goes with --once")

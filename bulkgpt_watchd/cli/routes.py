@@ -1,0 +1,91 @@
+"""What a person says about routes and the daemon itself: pause, resume, scan, adopt, reload."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from bulkgpt_watchd.cli.control import act
+from bulkgpt_watchd.cli.ending import CONFIG_WRONG, Ended
+from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_settings
+from bulkgpt_watchd.cli.words import at_s, local
+from bulkgpt_watchd.core.names import printable
+
+
+def _show(answer: dict[str, Any], text: str, *, as_json: bool) -> None:
+    click.echo(json.dumps(answer) if as_json else text)
+
+
+def _named(route: str | None) -> str:
+    return "all routes" if route is None else f"route {printable(route)}"
+
+
+@click.command(
+    epilog=examples(
+        "bulkgpt-watchd pause",
+        'bulkgpt-watchd pause leads --for 4h --reason "month end"',
+    )
+)
+@click.argument("route", required=False)
+@config_option
+@click.option("--for", "for_s", type=duration, metavar="4h", help="Go on by itself after so long.")
+@click.option("--reason", metavar="TEXT", help="Shown in `status`.")
+@json_option
+def pause(route: str | None, for_s: float | None, reason: str | None, as_json: bool) -> None:
+    """
+    Take and submit nothing more, in one route or in all; what was submitted goes on.
+
+    It lasts until `resume`, also over a restart, or as long as --for says.
+    """
+    answer = act(load_settings(), "pause", route=route, for_s=for_s, reason=reason)
+    until = f"until {local(at_s(answer['until']))}" if answer["until"] else "until `bulkgpt-watchd resume`"
+    _show(answer, f"paused: {_named(route)}, {until}", as_json=as_json)
+
+
+@click.command(epilog=examples("bulkgpt-watchd resume", "bulkgpt-watchd resume leads"))
+@click.argument("route", required=False)
+@config_option
+@json_option
+def resume(route: str | None, as_json: bool) -> None:
+    """End a pause, and let one submit try a gate that is shut."""
+    answer = act(load_settings(), "resume", route=route)
+    _show(answer, f"going on: {_named(route)}", as_json=as_json)
+
+
+@click.command(epilog=examples("bulkgpt-watchd scan", "bulkgpt-watchd scan leads"))
+@click.argument("route", required=False)
+@config_option
+@json_option
+def scan(route: str | None, as_json: bool) -> None:
+    """Look at inboxes now, without waiting for `scan_every`."""
+    answer = act(load_settings(), "scan", route=route)
+    _show(answer, f"looking at {', '.join(map(printable, answer['routes']))}", as_json=as_json)
+
+
+@click.command(epilog=examples("bulkgpt-watchd adopt leads"))
+@click.argument("route")
+@config_option
+@json_option
+def adopt(route: str, as_json: bool) -> None:
+    """
+    Take over a route that belonged to another state, or whose folders moved to another mount.
+
+    What stands in its work folder and may have been sent becomes a doubt; the rest goes on.
+    """
+    answer = act(load_settings(), "adopt", route=route)
+    _show(answer, f"adopted: {_named(route)}", as_json=as_json)
+
+
+@click.command(epilog=examples("bulkgpt-watchd config check && bulkgpt-watchd reload"))
+@config_option
+@json_option
+def reload(as_json: bool) -> None:
+    """Read the configuration again; a wrong one changes nothing and ends with 78."""
+    answer = act(load_settings(), "reload")
+    if mistakes := answer.get("mistakes"):
+        raise Ended("\n".join(["the old configuration stays:", *mistakes]), CONFIG_WRONG, mistakes=mistakes)
+    _show(answer, f"reloaded; routes: {', '.join(map(printable, answer['routes']))}", as_json=as_json)
+    if answer["needs_restart"] and not as_json:
+        click.echo(f"takes effect only after a restart: {', '.join(answer['needs_restart'])}", err=True)

@@ -1,0 +1,86 @@
+"""Look into the state, beside a daemon or without one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bulkgpt_watchd.adapters.sqlite_reader import StateReader
+from bulkgpt_watchd.cli.ending import NO_SUCH, STATE_TROUBLE, Ended
+from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.names import printable
+
+if TYPE_CHECKING:
+    from bulkgpt_watchd.config import Settings
+
+START_IT = "start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd run`"
+
+NAMED_AT_MOST = 5
+"""Jobs that are listed where a beginning of an ID fits several: enough to see how much more to type."""
+
+
+@contextmanager
+def open_state(settings: Settings) -> Iterator[StateReader]:
+    """
+    Open the state for one look.
+
+    Errors: Ended, StateUnusable, DiskTrouble.
+    """
+    path = settings.state.path
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        raise Ended(
+            f"no state at {printable(str(path))} yet: the daemon has not run with this configuration; {START_IT}",
+            STATE_TROUBLE,
+        ) from None
+    except OSError:
+        pass  # opening it says what is wrong
+    with StateReader.open(path) as state:
+        yield state
+
+
+def find_job(state: StateReader, name: str) -> Job:
+    """
+    Find a job by its ID or the beginning of it.
+
+    Errors: Ended: there is none, or there are several.
+    """
+    found = _by_id(state, name)
+    if len(found) == 1:
+        return found[0]
+    latest = state.latest(name)
+    hint = "" if latest is None else f"; the latest job of that file is {latest.id}"
+    raise _no_job(name, found, hint)
+
+
+def find_job_or_file(state: StateReader, name: str) -> Job:
+    """
+    Find a job by its ID, the beginning of it, or the name of its file: then the latest one.
+
+    Errors: Ended: there is none, or there are several.
+    """
+    found = _by_id(state, name)
+    if len(found) == 1:
+        return found[0]
+    latest = state.latest(name)
+    if latest is None:
+        raise _no_job(name, found, "; `bulkgpt-watchd jobs` lists them")
+    return latest
+
+
+def _by_id(state: StateReader, name: str) -> list[Job]:
+    job = state.get(name)
+    if job is not None:
+        return [job]
+    return state.matching(name) if name else []
+
+
+def _no_job(name: str, found: list[Job], hint: str) -> Ended:
+    if not found:
+        return Ended(f"there is no job {printable(name)!r}{hint}", NO_SUCH)
+    names = ", ".join(f"{job.id} ({printable(job.file)})" for job in found[:NAMED_AT_MOST])
+    more = f" and {len(found) - NAMED_AT_MOST} more" if len(found) > NAMED_AT_MOST else ""
+    return Ended(f"{printable(name)!r} may be {names}{more}: write more of the ID", NO_SUCH)

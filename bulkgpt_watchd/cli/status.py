@@ -1,0 +1,203 @@
+"""`bulkgpt-watchd status`: one screen that says how the daemon is and what needs a decision."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bulkgpt_watchd.cli.control import is_running
+from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_settings
+from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, is_terminal, new_console, rendered, show
+from bulkgpt_watchd.cli.state import START_IT, open_state
+from bulkgpt_watchd.cli.words import at_s, bar, count, local, span
+from bulkgpt_watchd.core.errors import WatchdError
+from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.names import printable
+from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION, OUTCOMES
+from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.status import status as content_of
+
+if TYPE_CHECKING:
+    from bulkgpt_watchd.config import Settings
+
+SHOWN_AT_MOST = 10
+"""Jobs of each list: with a few routes all fits on a screen of 40 lines; `jobs` has the others."""
+
+EVERY_S = 1.0
+"""How often --watch looks again."""
+
+UNDER_WAY = (State.SUBMITTING, State.SUBMITTED, State.FINISHED, State.FETCHED, State.DELIVERED)
+
+DOUBTS = Query(codes=tuple(sorted(HOLDS_A_QUESTION)), states=(State.FAILING, State.FAILED))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Hold one look: the content of `status --json`, and the jobs that are under way."""
+
+    content: dict[str, Any]
+    under_way: list[Job]
+    now: float
+
+
+@click.command(
+    epilog=examples(
+        "bulkgpt-watchd status --watch",
+        "bulkgpt-watchd status --json | jq -r .state     ok, or degraded",
+    )
+)
+@config_option
+@click.option("--watch", is_flag=True, help="Stay and look again each second, until Ctrl-C.")
+@json_option
+def status(watch: bool, as_json: bool) -> None:
+    """
+    Show how the daemon is, its routes, and the jobs that need a decision.
+
+    Works without a running daemon too: then it says what was known when it stopped.
+    """
+    if watch and (as_json or not is_terminal()):
+        raise click.UsageError("--watch draws on a terminal; for programs there is `status --json`")
+    settings = load_settings()
+    if watch:
+        _watch(settings)
+        return
+    seen = _look(settings)
+    if as_json:
+        click.echo(json.dumps(seen.content))
+    else:
+        show(screen(seen))
+
+
+def _look(settings: Settings) -> Seen:
+    now = time.time()
+    with open_state(settings) as state:
+        facts, counts = state.facts(), state.counts()
+        doubts = [job for job in state.query(DOUBTS) if not job.is_closed and job.superseded_by is None]
+        under_way = state.query(Query(states=UNDER_WAY, limit=SHOWN_AT_MOST))
+    content = content_of(facts, counts, doubts, now=now, is_running=is_running(settings, facts))
+    return Seen(content, under_way[::-1], now)
+
+
+def _watch(settings: Settings) -> None:
+    from rich.live import Live
+
+    with Live(console=new_console(), auto_refresh=False, screen=True) as live:
+        while True:
+            try:
+                blocks = list(screen(_look(settings)))
+            except (WatchdError, click.ClickException) as error:  # the daemon may be starting, or stopping
+                blocks = [Words(str(error), "red")]
+            live.update(rendered(blocks), refresh=True)
+            time.sleep(EVERY_S)
+
+
+def screen(seen: Seen) -> Iterator[Block]:
+    """Put the screen together."""
+    content = seen.content
+    yield from _daemon(content, seen.now)
+    yield from _gate(content, seen.now)
+    if content["routes"]:
+        yield ""
+        yield _routes(content["routes"])
+    if seen.under_way:
+        yield ""
+        yield _under_way(seen)
+    if content["doubts"]:
+        yield ""
+        yield from _doubts(content["doubts"])
+    problems = [f"route {route['name']}: {text}" for route in content["routes"] for text in route["problems"]]
+    if problems:
+        yield ""
+        yield Words(f"{count(len(problems), 'problem')}:", "bold")
+        yield from (Words(f"  {printable(text)}", "yellow") for text in problems)
+
+
+def _daemon(content: Mapping[str, Any], now: float) -> Iterator[Block]:
+    daemon = content["daemon"] or {"version": "", "pid": None, "config": "", "started_at": None}
+    if content["running"]:
+        for_s = span(now - at_s(daemon["started_at"])) if daemon["started_at"] else ""
+        head = f"bulkgpt-watchd {daemon['version']}  running {for_s}  pid {daemon['pid']}"
+        yield Words(f"{head}  config {printable(daemon['config'])}", "green" if content["state"] == "ok" else "")
+    else:
+        yield Words(f"bulkgpt-watchd is not running; {START_IT}", "bold red")
+        yield "Below is what it knew when it ended."
+
+
+def _gate(content: Mapping[str, Any], now: float) -> Iterator[Block]:
+    position, reason = content["gate_position"], printable(content["gate_reason"] or "")
+    if position == "open":
+        yield "gate open"
+    elif position == "half":
+        yield Words(f"gate half open, one submit at a time: {reason}", "yellow")
+    else:
+        yield Words(f"gate SHUT, nothing is submitted: {reason}", "bold red")
+        if content["gate_needs_resume"]:
+            yield "  it stays shut until you run: bulkgpt-watchd resume"
+        else:
+            next_s = max(at_s(content["gate_next_try_at"]) - now, 0) if content["gate_next_try_at"] else 0
+            yield f"  it is tried again by itself in {span(next_s)}; at once by: bulkgpt-watchd resume"
+    if content["pause"]:
+        yield Words(f"all routes are PAUSED{_pause(content['pause'])}; to go on: bulkgpt-watchd resume", "yellow")
+
+
+def _pause(pause: Mapping[str, Any]) -> str:
+    until = f" until {local(at_s(pause['until']))}" if pause["until"] else ""
+    return f"{until} ({printable(pause['reason'])})"
+
+
+def _routes(routes: Sequence[Mapping[str, Any]]) -> Table:
+    titles = ("WAITING", "RUNNING", "DONE", "FAILED")
+    columns = [Column("ROUTE"), *(Column(title, is_number=True) for title in titles), Column("NOW", is_long=True)]
+    rows: list[list[Words | str]] = []
+    for route in routes:
+        running = route["submitting"] + route["running"] + route["delivering"]
+        numbers = (route["waiting"], running, route["done"], route["failed"])
+        rows.append([printable(route["name"]), *(f"{number:,}" for number in numbers), _now(route)])
+    return Table(columns, rows)
+
+
+def _now(route: Mapping[str, Any]) -> Words:
+    """Say in a few words what holds a route, the strongest first; its problems are told below in full."""
+    if not route["available"]:
+        since = f" since {local(at_s(route['unavailable_since']))}" if route["unavailable_since"] else ""
+        return Words(f"UNAVAILABLE{since}", "bold red")
+    if route["pause"]:
+        return Words(f"PAUSED{_pause(route['pause'])}", "yellow")
+    if route["gate"] == "shut":
+        return Words("held" if route["held_until"] else "gate shut", "yellow")
+    if route["draining"]:
+        return Words("removed from the configuration; ends what it has", "yellow")
+    if route["unsettled"]:
+        return Words(f"{count(route['unsettled'], 'file')} not whole yet")
+    return Words("ok", "green")
+
+
+def _under_way(seen: Seen) -> Table:
+    columns = (Column("JOB"), Column("FILE", is_long=True), Column("PROGRESS"), Column("FOR", is_number=True))
+    rows = []
+    for job in seen.under_way:
+        total = job.rows_total if job.rows_total is not None else job.rows
+        known = job.rows_done is not None and total is not None
+        progress = bar(job.rows_done or 0, total or 0) if known else job.state.value
+        rows.append(
+            [job.id, printable(f"{job.route}/{job.file}"), progress, span(seen.now - (job.submitted_at or seen.now))]
+        )
+    return Table(columns, rows)
+
+
+def _doubts(doubts: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
+    yield Words(f"{count(len(doubts), 'job')} {'needs' if len(doubts) == 1 else 'need'} a decision:", "bold")
+    for row in doubts[:SHOWN_AT_MOST]:
+        yield Words(f"  {row['job']}  {printable(row['route'])}/{row['file']}  {row['code']}", "red")
+    for code in sorted({row["code"] for row in doubts}):
+        yield f"  {code}: {OUTCOMES[code].meaning}"
+    if len(doubts) > SHOWN_AT_MOST:
+        yield f"  and {len(doubts) - SHOWN_AT_MOST} more: bulkgpt-watchd jobs --state {doubts[0]['code']}"
+    yield "  Look at the BulkGPT dashboard whether a task for the file exists, then:"
+    job = doubts[0]["job"] if len(doubts) == 1 else "JOB"
+    yield f"    bulkgpt-watchd resolve {job} --task-id ID | --not-submitted | --abandon"
