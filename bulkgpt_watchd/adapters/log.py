@@ -33,12 +33,15 @@ PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
 """Terminal codes of the levels: grey, green, yellow, red."""
 
+OF_JOB = ("route", "job", "file", "task_id")
+"""What says whose line it is comes first, be it bound or given."""
+
 SHORTEST_SECRET = 8
 """What is shorter is no key, and taking it out would riddle every line."""
 
 _QUERY = re.compile(
     r"""(://[^\s?"'<>]*)\?[^\s"'<>]+  # of a URL
-    | \?[^\s"'<>]*(?:X-Amz-|X-Goog-|[Ss]ignature=|[?&]sig=)[^\s"'<>]*  # of a signed one, without its host
+    | \?[^\s"'<>?]*(?:X-Amz-|X-Goog-|[Ss]ignature=|[?&]sig=)[^\s"'<>]*  # of a signed one, without its host
     """,
     re.VERBOSE,
 )
@@ -120,7 +123,8 @@ class _Sink:
 def _order_and_clean(_logger: WrappedLogger, _name: str, facts: EventDict) -> EventDict:
     head = {"ts": facts.pop("ts")[:23] + "Z", "level": facts.pop("level"), "event": _clean(facts.pop("event"))}
     trace = facts.pop("exception", None)
-    ordered = {**head, **{str(key): _clean(value) for key, value in facts.items()}}
+    of_job = {key: facts.pop(key) for key in OF_JOB if key in facts}
+    ordered = {**head, **{key: _clean(value) for key, value in {**of_job, **facts}.items()}}
     if trace is not None:
         ordered["exception"] = "\n".join(_clean(line) for line in trace.splitlines())
     return ordered
@@ -163,8 +167,8 @@ class _Console:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, str) and value and not re.search(r"[\s\"=]", value):
-        return value
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[^\s\"=]+", value) else f'"{value}"'
     return json.dumps(value, ensure_ascii=False)
 
 
