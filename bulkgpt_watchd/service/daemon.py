@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
@@ -48,13 +49,15 @@ class Service:
     """
     Run the daemon once, from start to stop.
 
-    Shape: *report* sees every line of the log as (event, facts), for the demo.
+    Shape: *report* sees every line of the log as (event, facts), and *log_stream* takes the log in place of stderr: for
+        the demo.
     """
 
     settings: Settings
     config_path: Path
     environ: Mapping[str, str]
     report: Callable[[str, dict[str, Any]], None] | None = None
+    log_stream: TextIO | None = None
     started: asyncio.Event = field(default_factory=asyncio.Event)
     scheduler: Scheduler = field(init=False)
     discovery: Discovery = field(init=False)
@@ -125,7 +128,11 @@ class Service:
     def _configure_log(self) -> None:
         log = self.settings.log
         logs.configure(
-            format=log.format, level=log.level, under_journald=systemd.is_journal(2, self.environ), environ=self.environ
+            format=log.format,
+            level=log.level,
+            under_journald=self.log_stream is None and systemd.is_journal(2, self.environ),
+            environ=self.environ,
+            stream=self.log_stream or sys.stderr,
         )
 
     def _take_signals(self) -> None:
