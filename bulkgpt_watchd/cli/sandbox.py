@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
+
+from bulkgpt_watchd.cli.ending import CONFIG_WRONG, FAILED, Ended
+from bulkgpt_watchd.cli.options import examples
 
 if TYPE_CHECKING:
     from bulkgpt_watchd.sandbox.options import SandboxOptions
     from bulkgpt_watchd.sandbox.server import Sandbox
 
-_FAILED = 1
-_CONFIG_WRONG = 78
 
-
-@click.command()
+@click.command(
+    epilog=examples(
+        "bulkgpt-watchd sandbox                          with port 8080 and the key sandbox-key",
+        "bulkgpt-watchd sandbox --scenario bad-day.yaml  with planned faults",
+    )
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Of the API; 0: any free.")
 @click.option("--download-port", default=0, show_default=True, type=click.IntRange(0, 65535), help="Of the results.")
@@ -52,7 +57,7 @@ def sandbox(
         try:
             options = read_scenario(scenario, options)
         except ScenarioError as error:
-            _end(str(error), _CONFIG_WRONG)
+            raise Ended(str(error), CONFIG_WRONG) from None
     if task_seconds is not None:
         options = options.with_task_seconds(task_seconds)
     if link_ttl is not None:
@@ -64,8 +69,9 @@ def sandbox(
         asyncio.run(_serve(options))
     except OSError as error:
         if error.filename is not None:
-            _end(f"{error.filename}: {error.strerror}; give another --ledger", _FAILED)
-        _end(f"cannot listen: {error.strerror}; give another --host, --port or --download-port", _FAILED)
+            raise Ended(f"{error.filename}: {error.strerror}; give another --ledger", FAILED) from None
+        message = f"cannot listen: {error.strerror}; give another --host, --port or --download-port"
+        raise Ended(message, FAILED) from None
 
 
 async def _serve(options: SandboxOptions) -> None:
@@ -99,8 +105,3 @@ def _introduce(running: Sandbox) -> None:
         click.echo("warning: others can reach this sandbox; it is a toy and guards nothing", err=True)
         lines.append("  download: {allow_private: true, allow_http: true}")
     click.echo("\n".join(lines))
-
-
-def _end(message: str, code: int) -> NoReturn:
-    click.echo(f"bulkgpt-watchd sandbox: {message}", err=True)
-    raise SystemExit(code)

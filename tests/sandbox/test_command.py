@@ -17,13 +17,11 @@ import yaml
 
 from bulkgpt_watchd.sandbox import answer
 
-START = "from bulkgpt_watchd.cli.sandbox import sandbox; sandbox()"
-
 
 async def start(*arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-W", "error", "-c", START, *arguments),
+        *("-W", "error", "-m", "bulkgpt_watchd", "sandbox", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -125,7 +123,7 @@ async def test_a_busy_port_ends_with_one_clear_line(option: str) -> None:
 
     assert process.returncode == 1
     assert re.fullmatch(
-        rf"bulkgpt-watchd sandbox: cannot listen: .*{port}.*in use; give another --host, --port or --download-port\n",
+        rf"bulkgpt-watchd: cannot listen: .*{port}.*in use; give another --host, --port or --download-port\n",
         told.decode(),
     )
 
@@ -151,7 +149,7 @@ async def test_what_cannot_start_ends_with_one_clear_line(
     printed, told = await process.communicate()
 
     assert process.returncode == code
-    assert re.fullmatch(f"bulkgpt-watchd sandbox: {line}\n".replace("TMP", str(tmp_path)), told.decode())
+    assert re.fullmatch(f"bulkgpt-watchd: {line}\n".replace("TMP", str(tmp_path)), told.decode())
     assert printed == b""
 
 
