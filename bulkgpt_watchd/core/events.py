@@ -130,6 +130,8 @@ class GaveUp:
     http_status: int | None = None
     api_message: str | None = None
     related_job: str | None = None
+    supersedes: tuple[str, ...] = ()  # as in Prepared
+    sha256: str | None = None  # of a file that was refused before it was prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,6 +236,7 @@ def _with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # n
                 http_status=http_status,
                 api_message=api_message,
                 related_job=related_job,
+                sha256=event.sha256 or job.sha256,
                 error_path=None,
                 ended_at=now,
             )

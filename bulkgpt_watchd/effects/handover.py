@@ -16,11 +16,11 @@ from bulkgpt_watchd.core.errors import NameTaken
 from bulkgpt_watchd.core.events import Archived, Delivered, Event, GaveUp, Quarantined, Restored, Resumed, Retargeted
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.names import base_name, marker_taken_name, render_result_name, temp_name
+from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.effects.outside import Outside, Task
 from bulkgpt_watchd.effects.remote import result_place
 
 RECEIPT = ".receipt.json"
-REASON = ".error.json"
 
 
 async def deliver(outside: Outside, task: Task) -> Event:

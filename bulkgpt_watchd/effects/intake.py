@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,12 @@ from bulkgpt_watchd.effects.outside import Outside, Task
 
 READ_BYTES = 256 * 1024
 """Block size of checking: large enough that reading costs nothing, small enough for constant memory."""
+
+HASH_REFUSED_BYTES = 64_000_000
+"""A refused file up to this size is read to its end for its hash; a sparse terabyte is not."""
+
+REASON = ".error.json"
+"""What the name of a failed file gets for the file that says why."""
 
 
 async def claim(outside: Outside, task: Task) -> Event:
@@ -57,13 +63,12 @@ async def prepare(outside: Outside, task: Task) -> Event:
     limit = task.api.max_upload_bytes
     if limit is not None and job.size_bytes > limit:
         raise Refused("too_large", f"The file has {job.size_bytes} bytes; api.max_upload_bytes is {limit}.")
-    stamp, sha256, facts = await run(
+    found = await run(
         job.route, _inspect, folders, task.work, (task.plain_name, task.sent_name), job.stamp, _rules(task)
     )
-    if facts is None:
-        return Disturbed(stamp)
-    hashed = Prepared(stamp, sha256, facts.rows)
-    return await _against_twins(outside, task, hashed)
+    if found.sha256 is None and found.refusal is None:
+        return Disturbed(found.stamp)
+    return await _against_twins(outside, task, found)
 
 
 def duplicate_rule(task: Task, now: float) -> DuplicateRule:
@@ -86,9 +91,9 @@ def duplicate_of(other: Job) -> GaveUp:
     )
 
 
-async def _against_twins(outside: Outside, task: Task, prepared: Prepared) -> Event:
+async def _against_twins(outside: Outside, task: Task, found: Inspected) -> Event:
     """Refuse the same bytes, or take over from failed jobs whose file was moved back into the inbox."""
-    job = replace(task.job, sha256=prepared.sha256)
+    job = replace(task.job, sha256=found.sha256)
     twins = await outside.store.twins(job)
     moved_back = {
         twin.id
@@ -98,13 +103,16 @@ async def _against_twins(outside: Outside, task: Task, prepared: Prepared) -> Ev
         and not await outside.run(job.route, outside.folders.exists, Path(twin.error_path))
     }
     other = obstacle(job, twins, duplicate_rule(task, outside.clock.now()), moved_back)
-    if other is not None:
-        return duplicate_of(other)
     old_ones = superseded(twins, moved_back)
     for twin in twins:
         if twin.id in old_ones and twin.error_path is not None:
-            await outside.run(job.route, outside.folders.remove, Path(twin.error_path + ".error.json"))
-    return replace(prepared, supersedes=old_ones)
+            await outside.run(job.route, outside.folders.remove, Path(twin.error_path + REASON))
+    if found.refusal is not None:
+        refusal = found.refusal
+        return GaveUp(refusal.code, str(refusal), refusal.line, supersedes=old_ones, sha256=found.sha256)
+    if other is not None:
+        return replace(duplicate_of(other), supersedes=old_ones, sha256=found.sha256)
+    return Prepared(found.stamp, found.sha256 or "", found.rows, supersedes=old_ones)
 
 
 def _rules(task: Task) -> table.Rules:
@@ -117,27 +125,42 @@ def _rules(task: Task) -> table.Rules:
     )
 
 
-def _inspect(
-    folders: Folders, work: Path, names: Sequence[str], settled: Stamp, rules: table.Rules
-) -> tuple[Stamp, str, table.Facts | None]:
-    """Check and hash one file; no facts: somebody wrote to it since it was settled."""
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """
+    Hold what one reading of a file found.
+
+    Shape: neither hash nor refusal: somebody wrote to the file since it was settled. With a *refusal* the hash is
+        there only where the rest of the file was small enough to be read for it.
+    """
+
+    stamp: Stamp
+    sha256: str | None = None
+    rows: int = 0
+    refusal: Refused | None = None
+
+
+def _inspect(folders: Folders, work: Path, names: Sequence[str], settled: Stamp, rules: table.Rules) -> Inspected:
+    """Check and hash one file."""
     source, before = folders.open_source(work, names)
     with source:
         if before != settled:
-            return before, "", None
+            return Inspected(before)
         digest = hashlib.sha256()
-        facts: table.Facts | None = None
-        refusal: Refused | None = None
+        blocks = _hashed_blocks(source, digest)
+        rows, refusal = 0, None
         try:
-            facts = table.check(_hashed_blocks(source, digest), rules)
+            rows = table.check(blocks, rules).rows
         except Refused as error:
             refusal = error
+        is_hashed = refusal is None or before.bytes <= HASH_REFUSED_BYTES
+        if is_hashed:
+            for _ in blocks:
+                """The hash is of the whole file, also where the check stopped early."""
         after = folders.stamp_of(source)
         if after != before:
-            return after, "", None
-        if refusal is not None:
-            raise refusal
-        return after, digest.hexdigest(), facts
+            return Inspected(after)
+        return Inspected(after, digest.hexdigest() if is_hashed else None, rows, refusal)
 
 
 def _hashed_blocks(source: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:

@@ -61,7 +61,7 @@ class Acts:
         left: list[dict[str, str]] = []
         routes = None if route is None else (self._inbox(route).name,)
         for job in await self.scheduler.outside.store.query(Query(routes=routes, states=(State.FAILED,))):
-            if job.is_closed or job.superseded_by is not None:
+            if job.is_closed or job.superseded_by is not None or job.route not in self.scheduler.inboxes:
                 continue
             try:
                 await self._carry_out(by, "retry", job, await self._retry_event(job, pay_again=pay_again))
@@ -216,6 +216,8 @@ class Acts:
         job = await self.scheduler.outside.store.get(job_id)
         if job is None:
             raise CommandRefused(f"there is no job {job_id!r}; `bulkgpt-watchd jobs` lists them", exit_code=NO_SUCH)
+        if job.route not in self.scheduler.inboxes:
+            raise CommandRefused(f"route {job.route} of job {job.id} is no longer configured; add it again and reload")
         return job
 
     def _inbox(self, route: str) -> Inbox:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from bulkgpt_watchd.config import ApiSettings
 from bulkgpt_watchd.core.errors import DiskTrouble
-from bulkgpt_watchd.core.events import Accepted, Event, Prepared, Superseded
+from bulkgpt_watchd.core.events import Accepted, Event, GaveUp, Prepared, Superseded
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.lifecycle import advance, conflict
 from bulkgpt_watchd.core.policy import Policy, backoff
@@ -68,7 +68,7 @@ class Book:
         if not changes:
             self.log("job.stale", "debug", **of_job(job))
             return None
-        if isinstance(event, Prepared):
+        if isinstance(event, Prepared | GaveUp):
             await self._supersede(event.supersedes, job.id)
         if job.state is State.DISCOVERED and change.new.state is not State.DISCOVERED:
             self.inboxes[job.route].waiting.pop(job.file, None)
