@@ -143,7 +143,9 @@ def _clean(value: Any) -> Any:
     text = str(value)
     for secret in _secrets:
         text = text.replace(secret, "***")
-    return printable(_USER.sub(r"\1***@", _QUERY.sub(r"\1?***", text)))
+    if "?" in text or "@" in text:
+        text = _USER.sub(r"\1***@", _QUERY.sub(r"\1?***", text))
+    return text if text.isprintable() else printable(text)
 
 
 def _render_json(_logger: WrappedLogger, _name: str, facts: EventDict) -> str:
