@@ -20,7 +20,8 @@ CONFIG_WRONG = 78
 """Exit codes (contract: commands)."""
 
 INTERRUPTED = 130
-"""Exit code of what Ctrl-C ended, as shells have it: 128 and SIGINT."""
+TERMINATED = 143
+"""Exit codes of what a signal ended, as shells have them: 128 and SIGINT or SIGTERM."""
 
 EXIT_CODES: tuple[tuple[type[WatchdError], int], ...] = (
     (StateLocked, LOCKED),
