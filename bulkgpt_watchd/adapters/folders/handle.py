@@ -62,9 +62,17 @@ class Handle(io.RawIOBase):
 
 
 class Target(io.BufferedWriter):
-    """Remember where a file is, and what mode it gets when it is whole; None: it was created with the one it keeps."""
+    """
+    Be a file of ours that is being written.
+
+    Shape: *whole_mode* is what it gets when it is whole; None: it was created with the one that it keeps.
+    """
 
     def __init__(self, kernel: Kernel, opened: int, path: str, whole_mode: int | None) -> None:
         super().__init__(Handle(kernel, opened, path))
         self.path = path
         self.whole_mode = whole_mode
+
+    def close(self) -> None:
+        """Close without writing what is still buffered: without `finish` nobody wants it, and the disk may be full."""
+        self.raw.close()

@@ -49,11 +49,21 @@ class Moving(Publishing):
             self._move_across(old, new)
 
     def _move_across(self, old: At, new: At) -> None:
+        scratch = At(new.folder, scratch_name(new.name), new.path)
         opened, before = self._open_regular(old)
         try:
             if self._look_at(new) is None:
-                self._copy(opened, before, old, new)
-            elif not self._is_copy(opened, new):
+                try:
+                    self._copy(opened, before, old, scratch)
+                    self._rename_new(scratch, new)
+                except (OSError, WatchdError) as error:
+                    self._discard(scratch)
+                    if isinstance(error, FileExistsError):
+                        raise NameTaken(f"{shown(new.path)} is there already") from error
+                    raise
+            elif self._is_copy(opened, new):
+                self._unlink(scratch)  # its other name, after a death between link and unlink
+            else:
                 raise NameTaken(f"{shown(new.path)} is there already")
             self._sync(new.folder, new.path)
             if not is_same(self._look_at(old), before):
@@ -62,28 +72,19 @@ class Moving(Publishing):
         finally:
             self._kernel.close(opened)
 
-    def _copy(self, opened: int, before: os.stat_result, old: At, new: At) -> None:
-        scratch = At(new.folder, scratch_name(new.name), new.path)
+    def _copy(self, opened: int, before: os.stat_result, old: At, scratch: At) -> None:
+        copy = self._create(scratch, PRIVATE)
         try:
-            copy = self._create(scratch, PRIVATE)
-            try:
-                while block := self._kernel.read(opened, BLOCK_BYTES):
-                    self._write(copy, block)
-                with suppress(OSError):  # some file systems keep neither
-                    self._kernel.fchmod(copy, stat.S_IMODE(before.st_mode) & 0o777)
-                    self._kernel.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
-                self._kernel.fsync(copy)
-            finally:
-                self._kernel.close(copy)
-            if stamp_from(self._kernel.fstat(opened)) != stamp_from(before):
-                raise InUse(f"{shown(old.path)} was written to while it was copied")
-            self._rename_new(scratch, new)
-        except FileExistsError as error:
-            self._discard(scratch)
-            raise NameTaken(f"{shown(new.path)} is there already") from error
-        except (OSError, WatchdError):
-            self._discard(scratch)
-            raise
+            while block := self._kernel.read(opened, BLOCK_BYTES):
+                self._write(copy, block)
+            with suppress(OSError):  # some file systems keep neither
+                self._kernel.fchmod(copy, stat.S_IMODE(before.st_mode) & 0o777)
+                self._kernel.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+            self._kernel.fsync(copy)
+        finally:
+            self._kernel.close(copy)
+        if stamp_from(self._kernel.fstat(opened)) != stamp_from(before):
+            raise InUse(f"{shown(old.path)} was written to while it was copied")
 
     def _is_copy(self, opened: int, new: At) -> bool:
         """Tell whether a file has the same bytes, and bring it to disk: it will be the only one."""

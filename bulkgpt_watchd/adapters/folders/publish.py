@@ -109,18 +109,12 @@ class Publishing(Renaming):
         Repeat: no; after an error `create` it anew.
         """
         ours = cast("Target", target)
-        try:
+        with ours:
             ours.flush()
             with at_place("bring to disk", ours.path):
                 if ours.whole_mode is not None:
                     self._kernel.fchmod(ours.fileno(), ours.whole_mode)
                 self._kernel.fsync(ours.fileno())
-        except WatchdError:
-            # Closing tries to write what could not be written before; a second error says nothing new.
-            with suppress(WatchdError):
-                ours.close()
-            raise
-        ours.close()
         with self._folder(folder) as opened:
             self._sync(opened, folder)
 
