@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bulkgpt_watchd.adapters.folders import LocalFolders
-from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceChanged, SourceVanished
+from bulkgpt_watchd.core.errors import DiskTrouble, InUse, SourceChanged, SourceVanished
 from bulkgpt_watchd.core.job import Stamp
 from tests.adapters.beds import NOBODY, as_user, memory_disk, names, needs_two_users, other_disk, put, stamp
 from tests.adapters.kernels import (
@@ -23,7 +23,6 @@ from tests.adapters.kernels import (
     Hooked,
     Interrupted,
     LosingAnswers,
-    Short,
 )
 
 WORK_NAME = "k3v9q0xw-orders.csv"
@@ -266,115 +265,3 @@ def test_of_two_daemons_only_one_claims_a_file(bed: Bed, errors: Mapping[str, in
         bed.claim(settled, Slow(errors))
     assert names(other) == {"theirs"}
     assert names(bed.work) == set()
-
-
-# --- Markers ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_marker_is_taken_first(bed: Bed) -> None:
-    settled = put(bed.inbox / "orders.csv")
-    put(bed.inbox / MARKER[0], b"")
-    kernel = Careful()
-
-    assert bed.claim(settled, kernel, MARKER) == settled
-    assert names(bed.work) == {WORK_NAME, MARKER[1]}
-    assert names(bed.inbox) == {".bulkgpt-watchd"}
-    assert not kernel.unsynced
-
-
-def test_without_its_marker_a_file_is_not_claimed(bed: Bed) -> None:
-    settled = put(bed.inbox / "orders.csv")
-    with pytest.raises(SourceVanished, match=r"the marker .*orders.csv.done is gone"):
-        bed.claim(settled, marker=MARKER)
-    os.symlink("orders.csv", bed.inbox / MARKER[0])
-    with pytest.raises(SourceVanished):
-        bed.claim(settled, marker=MARKER)
-    assert names(bed.work) == set()
-
-
-def test_a_marker_that_was_taken_counts(bed: Bed) -> None:
-    settled = put(bed.inbox / "orders.csv")
-    put(bed.work / MARKER[1], b"")
-    assert bed.claim(settled, marker=MARKER) == settled
-
-
-def test_a_marker_goes_back_and_a_new_one_is_kept(bed: Bed) -> None:
-    folders = LocalFolders()
-    put(bed.work / MARKER[1], b"old")
-    folders.unclaim_marker(bed.inbox, MARKER[0], bed.work, MARKER[1])
-    assert (bed.inbox / MARKER[0]).read_bytes() == b"old"
-    folders.unclaim_marker(bed.inbox, MARKER[0], bed.work, MARKER[1])
-
-    put(bed.inbox / MARKER[0], b"new")
-    put(bed.work / MARKER[1], b"old")
-    folders.unclaim_marker(bed.inbox, MARKER[0], bed.work, MARKER[1])
-    assert (bed.inbox / MARKER[0]).read_bytes() == b"new"
-    assert names(bed.work) == set()
-
-
-def test_a_marker_whose_folder_is_gone_is_dropped(bed: Bed) -> None:
-    put(bed.work / MARKER[1], b"")
-    LocalFolders().unclaim_marker(bed.inbox, "gone/orders.csv.done", bed.work, MARKER[1])
-    assert names(bed.work) == set()
-
-
-# --- In work ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_first_name_that_is_there_is_opened(bed: Bed) -> None:
-    put(bed.work / "sent", b"content")
-    source, settled = LocalFolders().open_source(bed.work, ("plain", "sent"))
-    with source:
-        assert settled == stamp(bed.work / "sent")
-        assert source.read(3) == b"con"
-        assert source.read() == b"tent"
-        assert source.read(3) == b""
-        assert source.seek(0) == 0
-        assert source.read() == b"content"
-        with (bed.work / "sent").open("ab") as writer:
-            writer.write(b"!")
-        assert LocalFolders().stamp_of(source).bytes == 8
-
-
-def test_a_source_that_is_gone_or_no_file_is_told(bed: Bed) -> None:
-    os.symlink("/etc/passwd", bed.work / "link")
-    with pytest.raises(SourceVanished, match="plain is gone from work"):
-        LocalFolders().open_source(bed.work, ("plain", "link"))
-
-
-def test_a_missing_work_folder_is_no_vanished_file(bed: Bed) -> None:
-    with pytest.raises(DiskTrouble):
-        LocalFolders().open_source(bed.work / "gone", ("plain",))
-
-
-def test_short_reads_are_read_on_and_errors_are_ours(bed: Bed) -> None:
-    put(bed.work / "plain", b"0123456789")
-
-    source, _ = LocalFolders(Short()).open_source(bed.work, ("plain",))
-    with source:
-        assert source.read(8) == b"01234567"
-    source, _ = LocalFolders(Failing({"read": errno.EIO})).open_source(bed.work, ("plain",))
-    with source, pytest.raises(DiskTrouble, match=r"cannot read .*plain: input/output error"):
-        source.read(8)
-
-
-@pytest.mark.parametrize("errors", FILE_SYSTEMS.values(), ids=FILE_SYSTEMS)
-def test_a_rename_in_work_is_on_disk_and_may_be_repeated(bed: Bed, errors: Mapping[str, int]) -> None:
-    put(bed.work / "plain", b"x")
-    kernel = Careful(errors)
-    for _ in range(2):
-        LocalFolders(kernel).rename_in_work(bed.work, "plain", "sent")
-        assert names(bed.work) == {"sent"}
-        assert not kernel.unsynced
-
-
-@pytest.mark.parametrize("errors", FILE_SYSTEMS.values(), ids=FILE_SYSTEMS)
-def test_a_rename_in_work_loses_no_file(bed: Bed, errors: Mapping[str, int]) -> None:
-    folders = LocalFolders(Failing(errors))
-    with pytest.raises(SourceVanished):
-        folders.rename_in_work(bed.work, "plain", "sent")
-    put(bed.work / "plain", b"one")
-    put(bed.work / "sent", b"other")
-    with pytest.raises(NameTaken):
-        folders.rename_in_work(bed.work, "plain", "sent")
-    assert names(bed.work) == {"plain", "sent"}

@@ -11,9 +11,8 @@ import pytest
 
 from bulkgpt_watchd.adapters.folders import LocalFolders
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceVanished
-from bulkgpt_watchd.core.names import scratch_name
 from tests.adapters.beds import as_user, memory_disk, names, needs_two_users, put
-from tests.adapters.kernels import FILE_SYSTEMS, NFS, WITHOUT_LINKS, Careful, Failing, FailingWhen, LosingAnswers, Short
+from tests.adapters.kernels import FILE_SYSTEMS, NFS, WITHOUT_LINKS, Careful, Failing, LosingAnswers, Short
 
 JOB = "k3v9q0xw"
 TEMP = f".{JOB}-orders.csv.part"
@@ -254,77 +253,3 @@ def test_a_linked_sub_folder_leads_nowhere(outbox: Path) -> None:
         pytest.skip("only root can make a link of somebody else; run this as root")
     with pytest.raises(DiskTrouble, match=r"sub in .* is a symbolic link"):
         LocalFolders().create(outbox / "sub", TEMP, None, None)
-
-
-# --- Small files -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("errors", FILE_SYSTEMS.values(), ids=FILE_SYSTEMS)
-@pytest.mark.parametrize("replace", [False, True])
-def test_a_small_file_is_on_disk_and_may_be_written_again(
-    outbox: Path, errors: Mapping[str, int], *, replace: bool
-) -> None:
-    kernel = Careful(errors)
-    for _ in range(2):
-        LocalFolders(kernel).write_whole(outbox, "x.error.json", b"{}", replace=replace)
-        assert names(outbox) == {"x.error.json"}
-        assert (outbox / "x.error.json").read_bytes() == b"{}"
-        assert not kernel.unsynced
-
-
-@pytest.mark.parametrize("errors", FILE_SYSTEMS.values(), ids=FILE_SYSTEMS)
-def test_a_small_file_replaces_others_only_where_it_is_told_to(outbox: Path, errors: Mapping[str, int]) -> None:
-    folders = LocalFolders(Failing(errors))
-    put(outbox / "x", b"theirs")
-    for content in (b"ours", b"their", b"theirs and more"):
-        with pytest.raises(NameTaken):
-            folders.write_whole(outbox, "x", content, replace=False)
-    assert names(outbox) == {"x"}
-    assert (outbox / "x").read_bytes() == b"theirs"
-    folders.write_whole(outbox, "x", b"ours", replace=True)
-    assert (outbox / "x").read_bytes() == b"ours"
-
-
-def test_a_link_of_that_name_is_neither_followed_nor_taken_for_ours(outbox: Path) -> None:
-    put(outbox / "victim", b"{}")
-    os.symlink("victim", outbox / "x")
-    with pytest.raises(NameTaken):
-        LocalFolders().write_whole(outbox, "x", b"{}", replace=False)
-    LocalFolders().write_whole(outbox, "x", b"new", replace=True)
-    assert (outbox / "victim").read_bytes() == b"{}"
-
-
-@pytest.mark.parametrize("call", ["write", "fsync", "rename_noreplace"])
-def test_what_could_not_be_written_takes_no_room(outbox: Path, call: str) -> None:
-    put(outbox / scratch_name("x"), b"leftover")
-    with pytest.raises(DiskTrouble, match="no space left on device"):
-        LocalFolders(Failing({call: errno.ENOSPC})).write_whole(outbox, "x", b"ours", replace=False)
-    assert names(outbox) == set()
-
-
-def test_a_replacement_whose_answer_was_lost_was_done(outbox: Path) -> None:
-    put(outbox / "x", b"old")
-    LocalFolders(LosingAnswers({"rename": errno.ENOENT})).write_whole(outbox, "x", b"new", replace=True)
-    assert (outbox / "x").read_bytes() == b"new"
-
-
-def test_removing_is_on_disk_and_may_be_repeated(outbox: Path) -> None:
-    put(outbox / "x")
-    kernel = Careful()
-    for path in (outbox / "x", outbox / "x", outbox / "gone" / "x"):
-        LocalFolders(kernel).remove(path)
-        assert not kernel.unsynced
-    assert names(outbox) == set()
-
-
-def test_a_folder_is_not_removed(outbox: Path) -> None:
-    (outbox / "x").mkdir()
-    with pytest.raises(DiskTrouble, match="cannot remove"):
-        LocalFolders().remove(outbox / "x")
-
-
-@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP])
-def test_a_file_system_that_cannot_sync_folders_is_used_all_the_same(outbox: Path, code: int) -> None:
-    cannot = FailingWhen(code, lambda name, args: name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode))
-    LocalFolders(cannot).write_whole(outbox, "x", b"", replace=False)
-    assert names(outbox) == {"x"}
