@@ -96,6 +96,6 @@ def event_name(event: Event) -> str:
 
 
 def event_facts(event: Event) -> str:
-    """Write an event's fields as JSON, without those that are None."""
-    facts = {field.name: value for field in fields(event) if (value := getattr(event, field.name)) is not None}
+    """Write an event's fields as JSON, without those that say nothing."""
+    facts = {field.name: value for field in fields(event) if (value := getattr(event, field.name)) not in {None, ()}}
     return _facts_json(facts)

@@ -139,8 +139,8 @@ class Change:
     """
     Hold one step of a job: the row as it was, as it will be, and the event that made the difference.
 
-    Shape: *new* has the ID and the route of *old*, and its revision plus one. Not *is_news*: the row is written, but the
-        journal gets no line (a question that was answered as before).
+    Shape: *new* has the ID and the route of *old*, and its revision plus one. Not *is_news*: the row is written, but
+        the journal gets no line (a question that was answered as before).
     """
 
     old: Job
@@ -163,7 +163,7 @@ class JournalEntry:
     """
     Hold one line of a job's history.
 
-    Shape: *event* is the class's name as words (`gave_up`); *facts* are its fields without those that are None.
+    Shape: *event* is the class's name as words (`gave_up`); *facts* are its fields without those that are None or ().
     """
 
     at: float

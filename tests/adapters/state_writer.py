@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bulkgpt_watchd.core.job import Job
 from tests.adapters.open_state import open_state
 from tests.sample_jobs import sample_job, step
 
@@ -27,6 +29,11 @@ def writer(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def acknowledge(job: Job) -> None:
+    """Print a line by one write, so that a kill leaves it whole or not at all."""
+    os.write(sys.stdout.fileno(), f"{job.id} {job.revision}\n".encode())
+
+
 async def write(path: Path) -> None:
     store = await open_state(path)
 
@@ -34,9 +41,9 @@ async def write(path: Path) -> None:
         for number in itertools.count():
             job = sample_job(f"w{worker}-{number:05}")
             await store.add([job])
-            print(job.id, 0, flush=True)  # noqa: T201 the acknowledgement
-            await store.save(step(job))
-            print(job.id, 1, flush=True)  # noqa: T201 the acknowledgement
+            acknowledge(job)
+            await store.save(change := step(job))
+            acknowledge(change.new)
 
     await asyncio.gather(*map(work, range(4)))
 

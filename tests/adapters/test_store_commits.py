@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from bulkgpt_watchd.adapters.sqlite import SqliteStore
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
-from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ports import AuditLine, Query, Want
 from tests.adapters.open_state import open_state
 from tests.sample_jobs import sample_job, step
@@ -33,18 +34,25 @@ async def test_what_is_asked_in_one_turn_shares_one_commit(store: SqliteStore) -
     assert store.commits == before + 1
 
 
-async def test_what_is_asked_while_a_commit_runs_shares_the_next(store: SqliteStore) -> None:
-    jobs = [sample_job(f"job{number:05}") for number in range(300)]
+async def test_what_is_asked_while_a_commit_is_made_shares_the_next(store: SqliteStore) -> None:
+    jobs = [sample_job(f"job{number:05}") for number in range(200)]
     await store.add(jobs)
     before = store.commits
-    saves = []
-    for job in jobs:
-        saves.append(asyncio.ensure_future(store.save(step(job, state=State.CLAIMED))))
-        await asyncio.sleep(0)
+    goes_on = threading.Event()
 
-    assert all(await asyncio.gather(*saves))
+    def holds_up(_twins: Sequence[Job]) -> None:
+        goes_on.wait()
 
-    assert store.commits < before + 150
+    asked = [asyncio.ensure_future(store.pass_point(step(jobs[0]), max_outstanding=1, obstacle=holds_up))]
+    for job in jobs[1:]:
+        await asyncio.sleep(0)  # each in a turn of its own
+        asked.append(asyncio.ensure_future(store.save(step(job, state=State.CLAIMED))))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    goes_on.set()
+    await asyncio.gather(*asked)
+
+    assert store.commits == before + 2
 
 
 @pytest.mark.parametrize(
