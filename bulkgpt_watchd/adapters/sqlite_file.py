@@ -55,7 +55,11 @@ _DISK = {
     sqlite3.SQLITE_NOMEM,
 }
 
-RESTORE = "Restore a copy made with `bulkgpt-watchd state backup`; do not just delete it while files are in work"
+RESTORE = (
+    "Put a copy made with `bulkgpt-watchd state backup` in its place and remove -wal and -shm beside it;"
+    " do not just delete it while files are in work"
+)
+"""A log that was left beside another copy would be merged into it."""
 
 
 def trouble(path: Path, error: sqlite3.Error) -> WatchdError | None:

@@ -72,7 +72,8 @@ def due(connection: Connection, wants: Sequence[Want], now: float) -> list[Job]:
     # Most wants find nothing, and sqlite3 describes every column of every answer: 40 µs for whole rows.
     numbers: list[int] = []
     for want in wants:
-        numbers += (row[0] for row in connection.execute(DUE, (str(want.state), text(want.route), now, want.limit)))
+        limit = max(want.limit, 0)  # to SQLite, less than none is all
+        numbers += (row[0] for row in connection.execute(DUE, (str(want.state), text(want.route), now, limit)))
     return _jobs(connection, LISTED, (json.dumps(numbers),)) if numbers else []
 
 
@@ -120,7 +121,7 @@ def journal(connection: Connection, job_id: str) -> list[JournalEntry]:
 
 
 def facts(connection: Connection) -> dict[str, Any]:
-    return {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM facts")}
+    return {untext(key): json.loads(value) for key, value in connection.execute("SELECT key, value FROM facts")}
 
 
 def audit_lines(connection: Connection, limit: int | None = None) -> list[AuditLine]:

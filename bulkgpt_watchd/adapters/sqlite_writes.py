@@ -73,7 +73,7 @@ def accept(
 
 
 def set_fact(connection: Connection, key: str, content: str) -> None:
-    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, content))
+    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (text(key), content))
 
 
 def rename_route(connection: Connection, old: str, new: str) -> None:

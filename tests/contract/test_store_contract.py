@@ -190,6 +190,14 @@ async def test_each_want_has_its_own_limit(store: Store) -> None:
     assert [job.id for job in due] == ["leads0", "leads1", "other0"]
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+async def test_a_want_without_a_free_place_gets_nothing(store: Store, limit: int) -> None:
+    """A limit that was lowered while more were running leaves less than none."""
+    await store.add([sample_job("aaaa1111")])
+
+    assert await store.due([Want(State.DISCOVERED, "leads", limit)], NOW) == []
+
+
 async def test_the_next_time_counts_only_what_is_asked_about(store: Store) -> None:
     await store.add(
         [
@@ -413,9 +421,9 @@ async def test_a_change_under_way_outlives_the_renaming_of_its_route(store: Stor
 async def test_a_fact_is_kept_in_place_of_the_one_before(store: Store) -> None:
     await store.set_fact("gate", {"is_shut": True})
     await store.set_fact("gate", {"is_shut": False, "why": ["n\udcff", None, 1.5]})
-    await store.set_fact("paused", None)
+    await store.set_fact("paused \udcff", None)
 
-    assert await store.facts() == {"gate": {"is_shut": False, "why": ["n\udcff", None, 1.5]}, "paused": None}
+    assert await store.facts() == {"gate": {"is_shut": False, "why": ["n\udcff", None, 1.5]}, "paused \udcff": None}
 
 
 async def test_a_fact_is_kept_as_it_was_when_the_call_was_made(store: Store) -> None:
