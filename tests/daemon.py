@@ -57,10 +57,15 @@ class Place:
     lines: list[Line] = field(default_factory=list)
     api: FakeApi = field(init=False)
     daemon: Daemon | None = None
+    states: int = 0  # how many were made
 
     def __post_init__(self) -> None:
         self.api = FakeApi(self.clock)
         (self.folder / "state").mkdir()
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state" / "state.db"
 
     def route(self, name: str = "leads", **changes: Any) -> Route:
         """Give the route of this name, made anew with *changes*; its folders are made where they are missing."""
@@ -98,21 +103,22 @@ class Place:
     def log(self, event: str, level: str = "info", **facts: Any) -> None:
         self.lines.append(Line(event, level, facts))
 
-    async def start(self) -> Daemon:
-        """Start a daemon here; the one before must have ended."""
+    async def start(self, uuid: str = "state-1") -> Daemon:
+        """Start a daemon here; the one before must have ended. *uuid* is that of a state made anew."""
+        self.uuid = uuid
         daemon = await self.build()
         await daemon.begin()
         return daemon
 
     async def build(
-        self, kernel: Kernel | None = None, store_type: type[SqliteStore] = SqliteStore, threads_per_route: int = 4
+        self, kernel: Kernel | None = None, open_store: Callable[..., Awaitable[SqliteStore]] = SqliteStore.open
     ) -> Daemon:
         """Wire a daemon as the service does, up to where it does something."""
         if not self.routes:
             self.route()
-        folders, threads = LocalFolders(kernel), RouteThreads(threads_per_route)
-        path = self.folder / "state" / "state.db"
-        store = await store_type.open(path, fstype="ext4", now=self.clock.now, new_uuid=lambda: "state-1")
+        folders, threads = LocalFolders(kernel), RouteThreads()
+        path = self.state
+        store = await open_store(path, fstype="ext4", now=self.clock.now, new_uuid=self._new_uuid)
 
         def run(
             route: str, function: Callable[..., T], /, *args: Any, deadline_s: float | None = None, **named: Any
@@ -125,6 +131,10 @@ class Place:
         discovery = Discovery(scheduler, store.uuid, _dump, Route.model_validate, _no_bell)
         self.daemon = Daemon(self, scheduler, discovery, Acts(scheduler, discovery), store, threads)
         return self.daemon
+
+    def _new_uuid(self) -> str:
+        self.states += 1
+        return f"state-{self.states}"
 
     async def close(self) -> None:
         """End the daemon that still lives."""

@@ -1,0 +1,80 @@
+"""Nobody starves: lanes bound each kind of work, routes take turns, and polls are guided by the counters."""
+
+from __future__ import annotations
+
+from bulkgpt_watchd.config.route import PollSettings
+from bulkgpt_watchd.core.errors import Unavailable
+from bulkgpt_watchd.core.job import State
+from tests.daemon import Place
+
+
+async def test_a_flood_on_one_route_does_not_hold_up_another(place: Place) -> None:
+    for number in range(300):
+        place.drop(f"flood-{number:03}.csv", b"a\n%d\n" % number, "flood")
+    daemon = await place.start()
+    await daemon.run_until(lambda: len(place.told("task.submitted")) >= 5)
+    place.drop("small.csv", b"a\nsmall\n", "small")
+    await daemon.discovery.take(place.routes.values())
+
+    await daemon.run_until(lambda: any(facts["route"] == "small" for facts in place.told("job.done")))
+
+    assert daemon.scheduler.book.counts["flood", State.DONE] < 150
+
+
+async def test_no_more_tasks_are_outstanding_than_the_route_says(place: Place) -> None:
+    place.settings = place.settings.model_copy(update={"max_outstanding": 3})
+    for number in range(12):
+        place.drop(f"{number}.csv", b"a\n%d\n" % number)
+    daemon = await place.start()
+    most = 0
+
+    def is_done() -> bool:
+        nonlocal most
+        counts = daemon.scheduler.book.counts
+        most = max(most, counts["leads", State.SUBMITTED] + counts["leads", State.SUBMITTING])
+        return counts["leads", State.DONE] == 12
+
+    await daemon.run_until(is_done)
+
+    assert most == 3
+
+
+async def test_few_files_are_claimed_ahead_of_what_is_being_sent(place: Place) -> None:
+    place.api.outage = Unavailable("connection refused")
+    for number in range(100):
+        place.drop(f"{number}.csv", b"a\n%d\n" % number)
+    daemon = await place.start()
+
+    await daemon.run_for(600.0)
+
+    assert len(place.files("inbox")) >= 100 - 3 * place.settings.max_concurrent_submits
+
+
+async def test_a_task_is_asked_about_rarely_at_first_and_in_time_at_the_end(place: Place) -> None:
+    place.route(scan_every=600.0, poll=PollSettings(min=2.0, max=60.0))
+    place.api.runs_s = 1_000.0
+    place.drop("a.csv", b"a\n" + b"1\n" * 1_000)
+    daemon = await place.start()
+
+    await daemon.run_until(lambda: place.told("job.done"))
+
+    job = await daemon.job("a.csv")
+    assert job.completed_at is not None
+    assert job.submitted_at is not None
+    assert job.completed_at - job.submitted_at < 1_000.0 + 5.0, "the counters said when it would end"
+    assert place.api.status_calls < 60, "asking every two seconds would take five hundred"
+
+
+async def test_tasks_asked_about_together_do_not_stay_together(place: Place) -> None:
+    place.settings = place.settings.model_copy(update={"submit_spacing": 0.0})
+    place.route(scan_every=600.0)
+    place.api.runs_s = 1e9
+    for number in range(20):
+        place.drop(f"{number}.csv", b"a\n%d\n" % number)
+    daemon = await place.start()
+    await daemon.run_until(lambda: daemon.scheduler.book.counts["leads", State.SUBMITTED] == 20)
+
+    await daemon.run_for(1_200.0)
+
+    due = sorted(round(job.due_at or 0.0, 1) for job in await daemon.jobs())
+    assert len(set(due)) > 10
