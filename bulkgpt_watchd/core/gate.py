@@ -11,9 +11,10 @@ few doubts and not the whole inbox. The gate is one value with three positions:
      └───────── accepted ──────┼───────────────────────────────────────────────────────────────┤
                                └──────────────────── doubt, denied ────────────────────────────┘
 
-At half one submit at a time is tried. Submits that were past their point of no return when the gate shut belong to an
-older *epoch*: their doubts are the same outage and change nothing. Beside it stand holds on one route (refused for
-itself) or one workflow (three `rejected` in a row), which let one submit through each retry.max.
+At half one submit at a time is tried, and each doubt counts, whatever shut the gate meanwhile. Submits that were
+started while it was open and end after it shut belong to an older *epoch*: their doubts are the same outage and count
+once, and one that is accepted does not open it, since it was sent before. Beside it stand holds on one route (refused
+for itself) or one workflow (three `rejected` in a row), which let one submit through each retry.max.
 
 Everything here is pure; the scheduler keeps the value and the store its JSON.
 """
@@ -26,8 +27,8 @@ from typing import Any
 
 from bulkgpt_watchd.core.policy import backoff
 
-STRIKES_TO_LOCK = 2
-"""Doubts at half open, each one alone, after which only a person opens the gate (contract: "after two more")."""
+STRIKES_TO_LOCK = 3
+"""Doubts after which only a person opens the gate: those that were in flight together, and two more (contract)."""
 
 REJECTIONS_TO_HOLD = 3
 """`rejected` in a row on one workflow that hold it (contract)."""
@@ -56,8 +57,9 @@ class Gate:
     shut_at: float | None = None  # shut the last time at
     probe_at: float | None = None
     openings: int = 0  # half openings and failed probes since the last accepted submit; sets the backoff
-    strikes: int = 0  # doubts at half open since the last accepted submit
-    epoch: int = 0  # counts the shuttings
+    strikes: int = 0  # doubts since the last accepted submit; those in flight together when it shut count as one
+    epoch: int = 0  # counts the shuttings and the half openings
+    trials_from: int | None = None  # epoch of the first half opening since it was open: later submits were tried alone
     routes: Mapping[str, Hold] = field(default_factory=dict)
     workflows: Mapping[str, Hold] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)  # per workflow, in a row
@@ -83,14 +85,9 @@ class Gate:
 
 
 def accepted(gate: Gate, route: str, workflow_id: str, now: float) -> Gate:
-    """Open: a submit was accepted."""
-    return replace(
+    """Open, unless it is shut: a submit was accepted."""
+    gate = replace(
         gate,
-        position="open",
-        reason=None,
-        since=None,
-        shut_at=None,
-        probe_at=None,
         openings=0,
         strikes=0,
         routes=_without(gate.routes, route),
@@ -98,17 +95,18 @@ def accepted(gate: Gate, route: str, workflow_id: str, now: float) -> Gate:
         rejected=_without(gate.rejected, workflow_id),
         accepted_at={**gate.accepted_at, route: now},
     )
+    if gate.position == "shut":
+        return gate
+    return replace(gate, position="open", reason=None, since=None, shut_at=None, probe_at=None, trials_from=None)
 
 
 def doubt(gate: Gate, epoch: int, reason: str, now: float, retry_s: tuple[float, float]) -> Gate:
-    """Shut for a submit of *epoch* whose outcome is unknown; an older epoch is the same outage and changes nothing."""
-    if epoch != gate.epoch:
-        return gate
-    strikes = gate.strikes + (gate.position == "half")
-    shut = _shut(gate, reason, now, retry_s)
-    if strikes >= STRIKES_TO_LOCK:
-        return replace(shut, strikes=strikes, probe_at=None)
-    return replace(shut, strikes=strikes)
+    """Shut for a submit of *epoch* whose outcome is unknown; one from before it shut is the same outage."""
+    if gate.trials_from is None or epoch < gate.trials_from:
+        gate = replace(gate, strikes=max(gate.strikes, 1))
+        return gate if epoch != gate.epoch else _shut(gate, reason, now, retry_s)
+    shut = replace(_shut(gate, reason, now, retry_s), strikes=gate.strikes + 1)
+    return replace(shut, probe_at=None) if shut.strikes >= STRIKES_TO_LOCK else shut
 
 
 def denied(
@@ -116,7 +114,12 @@ def denied(
 ) -> Gate:
     """Shut for key, account or address; a 403 while other routes are accepted holds that route alone."""
     if http_status == 403 and any(other != route and now - at < retry_s[1] for other, at in gate.accepted_at.items()):
-        return replace(gate, routes={**gate.routes, route: Hold(reason, now, now + retry_s[1])})
+        # Refused itself, it is no longer one of the others: a key that no route may use shuts the gate at the last.
+        return replace(
+            gate,
+            routes={**gate.routes, route: Hold(reason, now, now + retry_s[1])},
+            accepted_at=_without(gate.accepted_at, route),
+        )
     if epoch != gate.epoch or gate.position == "shut":
         return gate
     return _shut(gate, reason, now, retry_s)
@@ -151,7 +154,11 @@ def probed(gate: Gate, *, is_answered: bool, now: float, retry_s: tuple[float, f
 
 def half(gate: Gate) -> Gate:
     """Open by half: a new epoch, one submit at a time."""
-    return replace(gate, position="half", probe_at=None, openings=gate.openings + 1, epoch=gate.epoch + 1)
+    epoch = gate.epoch + 1
+    trials_from = epoch if gate.trials_from is None else gate.trials_from
+    return replace(
+        gate, position="half", probe_at=None, openings=gate.openings + 1, epoch=epoch, trials_from=trials_from
+    )
 
 
 def restarted(gate: Gate, doubts: int, now: float) -> Gate:
@@ -163,11 +170,11 @@ def restarted(gate: Gate, doubts: int, now: float) -> Gate:
 
 
 def resumed(gate: Gate, route: str | None, workflow_id: str | None) -> Gate:
-    """Obey a person: without a route the gate opens by half with a clean slate; with one its holds end."""
+    """Obey a person: without a route the gate opens by half and all holds end; with one, those on it."""
     if route is None:
         if gate.position == "open":
             return replace(gate, routes={}, workflows={}, rejected={})
-        return replace(half(gate), strikes=0, openings=0, routes={}, workflows={}, rejected={})
+        return replace(half(gate), strikes=0, routes={}, workflows={}, rejected={})
     return replace(
         gate,
         routes=_without(gate.routes, route),
@@ -187,11 +194,12 @@ def to_json(gate: Gate) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any] | None) -> Gate:
-    """Read what `to_json` wrote; nothing yet means open."""
-    if not data:
-        return Gate()
-    holds = {name: {key: Hold(**hold) for key, hold in data[name].items()} for name in ("routes", "workflows")}
-    return Gate(**{**data, **holds})
+    """Read what `to_json` wrote, of this version or another; nothing yet means open."""
+    known = {name: value for name, value in (data or {}).items() if name in Gate.__dataclass_fields__}
+    for name in ("routes", "workflows"):
+        holds = (known.get(name) or {}).items()
+        known[name] = {key: Hold(hold["reason"], hold["since"], hold["try_at"]) for key, hold in holds}
+    return Gate(**known)
 
 
 def _shut(gate: Gate, reason: str, now: float, retry_s: tuple[float, float]) -> Gate:
