@@ -103,7 +103,7 @@ class Job:
     # counters, each with its own meaning
     attempts: int = 0  # submits that were tried
     failures: int = 0  # deferrals in a row in this state; sets the backoff
-    bad_results: int = 0  # whole bodies in a row that were no CSV
+    bad_results: int = 0  # whole bodies of this task that were no CSV
     # what the check found
     sha256: str | None = None
     rows: int | None = None

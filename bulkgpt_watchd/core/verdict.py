@@ -40,8 +40,6 @@ def of_unknown_task(job: Job, api_message: str, now: float, policy: Policy) -> E
     """Say what "I do not know this task" means: waited out for some minutes, then believed."""
     if job.unknown_s + waited_s(job, now, policy) >= unknown_patience_s(policy):
         return GaveUp("task_unknown", "BulkGPT says that it does not know the task.", api_message=api_message)
-    if job.state is State.FINISHED:
-        return Deferred(f"BulkGPT says: {api_message}")
     return TaskMissed(api_message)
 
 
