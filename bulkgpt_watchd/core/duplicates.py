@@ -38,22 +38,31 @@ def obstacle(job: Job, twins: Sequence[Job], rule: DuplicateRule, moved_back: Co
     if job.may_pay_again:
         return None
     for twin in twins:
+        if twin.id in moved_back and _is_same_file(job, twin) and _is_undecided(twin):
+            return twin
         if twin.sha256 != job.sha256 or (twin.workflow_id or rule.workflow_id) != rule.workflow_id:
             continue
-        if twin.id in moved_back and (twin.is_doubt or (twin.task_id is not None and not twin.is_closed)):
-            return twin
         if rule.is_on and _stands_in_the_way(job, twin, rule):
             return twin
     return None
 
 
 def superseded(twins: Sequence[Job], moved_back: Collection[str]) -> tuple[str, ...]:
-    """Give the failed jobs that ended without doubt or task and whose file was moved back into the inbox."""
-    return tuple(twin.id for twin in twins if twin.id in moved_back and not twin.is_doubt and twin.task_id is None)
+    """Give the failed jobs whose file was moved back into the inbox and that leave no question: no doubt, no task."""
+    return tuple(twin.id for twin in twins if twin.id in moved_back and not _is_undecided(twin))
+
+
+def _is_same_file(job: Job, twin: Job) -> bool:
+    # Work may have been found without a state that knew it: then the hash is not known, and the size has to do.
+    return twin.sha256 == job.sha256 if twin.sha256 is not None else twin.size_bytes == job.size_bytes
+
+
+def _is_undecided(twin: Job) -> bool:
+    return twin.is_doubt or (twin.task_id is not None and not twin.is_closed)
 
 
 def _stands_in_the_way(job: Job, twin: Job, rule: DuplicateRule) -> bool:
-    if twin.state in PAST_SENDING or twin.is_doubt:
+    if twin.state in PAST_SENDING or twin.is_doubt or (twin.state is State.RECALLED and twin.task_id is not None):
         return True
     if twin.state in NOT_SENT:
         # Of two that wait, the older goes first, or each would refuse the other.
