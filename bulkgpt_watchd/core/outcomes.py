@@ -33,7 +33,7 @@ _FREE_RETRY = (
 )
 _PAY_AGAIN = (
     "See on the BulkGPT dashboard what happened. To submit the file again, which is billed again: "
-    "`bulkgpt-watchd retry {job} --pay-again`, or drop the file into the inbox again."
+    "`bulkgpt-watchd retry {job} --pay-again`, or drop a copy of the file into the inbox."
 )
 
 OUTCOMES: dict[str, Outcome] = {
@@ -48,9 +48,14 @@ OUTCOMES: dict[str, Outcome] = {
         "More data rows than `csv.max_rows` of the route.",
         "Drop it in smaller parts, or raise `csv.max_rows` of route {route} and run `bulkgpt-watchd retry {job}`.",
     ),
+    "marker_mismatch": Outcome(
+        "The marker says something else of the file than what it is.",
+        "Write the whole file first and its marker after it, and drop both into the inbox again.",
+    ),
     "duplicate": Outcome(
         "The same bytes were submitted on this route already, or may have been.",
-        "See `bulkgpt-watchd jobs show {other}`. Its result again, free: `bulkgpt-watchd redeliver {other}`. "
+        "See `bulkgpt-watchd jobs show {other}`. If it is in doubt, end that: `bulkgpt-watchd resolve {other}` with "
+        "`--task-id ID`, `--not-submitted` or `--abandon`. Its result again, free: `bulkgpt-watchd redeliver {other}`. "
         "To pay again on purpose: `bulkgpt-watchd retry {job} --pay-again`.",
     ),
     "rejected": Outcome(
