@@ -40,21 +40,19 @@ def is_partial(job: Job) -> bool:
 def error_file(job: Job, *, has_source: bool) -> dict[str, Any]:
     """Give the content of NAME.error.json."""
     code = job.code or "internal_error"
+    message = job.message
+    if not has_source and code != "source_lost":
+        message = f"{message} The file itself was no longer in work."
     content = {
         "schema": SCHEMA,
         "code": code,
-        "message": job.message,
+        "message": message,
         "what_to_do": what_to_do(code, job=job.id, route=job.route, other=job.related_job),
         **_identity(job),
         "failed_at": rfc3339(job.ended_at),
     }
     optional = {"http_status": job.http_status, "api_message": job.api_message, "line": job.line}
-    content |= {key: value for key, value in optional.items() if value is not None}
-    if job.related_job is not None:
-        content["other_job"] = job.related_job
-    if not has_source:
-        content["source_lost"] = True
-    return content
+    return content | {key: value for key, value in optional.items() if value is not None}
 
 
 def receipt(job: Job, *, has_source: bool) -> dict[str, Any]:
@@ -71,7 +69,6 @@ def receipt(job: Job, *, has_source: bool) -> dict[str, Any]:
         "rows_out": job.rows_out,
         "result": _shown_name(job.result_path),
         "result_sha256": job.result_sha256,
-        "result_bytes": job.result_bytes,
         **({} if has_source else {"source_lost": True}),
     }
 
