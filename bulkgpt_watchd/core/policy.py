@@ -16,7 +16,7 @@ UNKNOWN_TASK_PATIENCE_S = 900.0
 """How long "I do not know this task" is waited out. The contract says "some minutes"; a paid task is worth fifteen."""
 
 BAD_RESULT_TRIES = 5
-"""Whole bodies in a row that are no CSV before the result is called invalid; a store's error page is gone by then."""
+"""Whole bodies that are no CSV before the result is called invalid; a store's error page is gone by then."""
 
 SILENCE_COUNTS_AT_MOST_S = 120.0
 """Between two answers at most this much counts against patience, so that days without the API fail no paid task."""
@@ -64,10 +64,11 @@ def backoff(failures: int, minimum_s: float, maximum_s: float, jitter: float) ->
     """
     Say how long to wait after so many failures in a row.
 
-    Shape: doubles from *minimum_s* up to *maximum_s*; *jitter* in [0, 1) takes up to a quarter off.
+    Shape: doubles from *minimum_s* up to *maximum_s*; *jitter* in [0, 1) takes up to a quarter off, never below the
+        minimum.
     """
     doubled = minimum_s * 2.0 ** min(max(failures - 1, 0), 30)
-    return min(doubled, maximum_s) * (1.0 - 0.25 * jitter)
+    return max(minimum_s, min(doubled, maximum_s) * (1.0 - 0.25 * jitter))
 
 
 def poll_delay(job: Job, now: float, policy: Policy, jitter: float) -> float:

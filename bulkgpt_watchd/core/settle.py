@@ -94,7 +94,7 @@ class Settler:
                 if name in marked_names:
                     whole.append(name)
                 continue
-            wait_s = self._wait(seen, now, quiet, ends.get(name))
+            wait_s = self._wait(seen, now, quiet, has_end=ends.get(name))
             if wait_s <= 0:
                 whole.append(name)
             else:
@@ -108,7 +108,7 @@ class Settler:
         seen.looks += 1
         return seen
 
-    def _wait(self, seen: Seen, now: float, quiet: Quiet, has_end: bool | None) -> float:
+    def _wait(self, seen: Seen, now: float, quiet: Quiet, *, has_end: bool | None) -> float:
         age_s = now - seen.since
         if seen.stamp.bytes == 0:
             return quiet.empty_grace_s - age_s
