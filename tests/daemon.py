@@ -23,6 +23,7 @@ from bulkgpt_watchd.scheduler.inbox import Inbox
 from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.passing import Passage
+from bulkgpt_watchd.service.wiring import dump_route, parse_route
 from tests.fakes import FakeApi, FakeClock
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ class Place:
         outside = Outside(self.api, folders, store, self.clock, run)
         book, passage = Book(outside, self.settings, self.log), Passage(outside, self.settings, self.log)
         scheduler = Scheduler(book, passage, Lanes(book, passage), path.parent)
-        discovery = Discovery(scheduler, store.uuid, _dump, Route.model_validate, _no_bell)
+        discovery = Discovery(scheduler, store.uuid, dump_route, parse_route, _no_bell)
         self.daemon = Daemon(self, scheduler, discovery, Acts(scheduler, discovery), store, threads)
         return self.daemon
 
@@ -210,11 +211,6 @@ class Daemon:
     async def job(self, file: str) -> Job:
         """Give the newest job of a file's name."""
         return [job for job in await self.jobs() if job.file == file][-1]
-
-
-def _dump(route: Route) -> dict[str, Any]:
-    data: dict[str, Any] = route.model_dump(mode="json")
-    return data
 
 
 async def _no_bell(inbox: Inbox, *, is_removed: bool = False) -> None:

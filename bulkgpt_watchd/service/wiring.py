@@ -74,7 +74,7 @@ class Wiring:
         scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
         doorbell = Doorbell(scheduler.ring)
         stack.callback(doorbell.stop)
-        return scheduler, Discovery(scheduler, store.uuid, _dump, _parse, self._bell(doorbell))
+        return scheduler, Discovery(scheduler, store.uuid, dump_route, parse_route, self._bell(doorbell))
 
     def _api(self, clock: SystemClock) -> HttpApi:
         api = self.settings.api
@@ -135,10 +135,12 @@ def _make_state_folder(folder: Path) -> None:
         ) from error
 
 
-def _dump(route: Route) -> dict[str, Any]:
+def dump_route(route: Route) -> dict[str, Any]:
+    """Give a route's settings as data for the store."""
     data: dict[str, Any] = route.model_dump(mode="json")
     return data
 
 
-def _parse(data: dict[str, Any]) -> Route:
+def parse_route(data: dict[str, Any]) -> Route:
+    """Read what `dump_route` gave."""
     return Route.model_validate_json(json.dumps(data))
