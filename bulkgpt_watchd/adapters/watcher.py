@@ -48,6 +48,9 @@ Seconds that a move out of the folder, as each of our claims is, holds later eve
 The halves are read together, so that this finds them; the half second of the library made every ring late.
 """
 
+STOP_S = 2
+"""How long watchdog's threads may take to end; they need milliseconds, and are daemons."""
+
 LIMITS = {
     errno.ENOSPC: "the limit of inotify watches is reached (sysctl fs.inotify.max_user_watches)",
     errno.EMFILE: "the limit of inotify instances is reached (sysctl fs.inotify.max_user_instances)",
@@ -67,7 +70,7 @@ class Doorbell:
         self._ring = ring
         self._lock = threading.Lock()
         self._observer: BaseObserver | None = None
-        self._handlers: dict[str, _Handler] = {}
+        self._armed: dict[str, tuple[_Handler, ObservedWatch]] = {}
         self._overflows = _Overflows(self.ring_all)
         logging.getLogger("watchdog").addHandler(self._overflows)
 
@@ -77,53 +80,54 @@ class Doorbell:
 
         Repeat: yes; a second call arms the route anew, as it must be when the folder is another one than before.
         """
-        with self._lock:
-            self._unwatch(route)
-            # The library never follows a link, not even where the folder itself is one.
-            folder = os.path.realpath(folder)
-            handler = _Handler(folder, self._loop, functools.partial(self._ring, route))
-            try:
+        self.unwatch(route)
+        try:
+            # The library never follows a link, not even where the folder itself is one. Asked before the lock is
+            # taken: on a dead share it never returns, and that must hold up nobody else.
+            folder = os.path.realpath(folder, strict=True)
+            with self._lock:
+                handler = _Handler(folder, self._loop, functools.partial(self._ring, route))
                 if self._observer is None:
                     observer = InotifyObserver()
                     observer.start()
                     self._observer = observer
-                handler.watch = self._observer.schedule(handler, folder, recursive=is_recursive, event_filter=EVENTS)
-            except OSError as error:
-                return LIMITS.get(error.errno or 0, str(error.strerror))
-            self._handlers[route] = handler
-            return None
+                watch = self._observer.schedule(handler, folder, recursive=is_recursive, event_filter=EVENTS)
+                self._armed[route] = handler, watch
+        except OSError as error:
+            return LIMITS.get(error.errno or 0, str(error.strerror))
+        return None
 
     def unwatch(self, route: str) -> None:
         """Ring no more for *route*."""
         with self._lock:
-            self._unwatch(route)
+            if self._observer is not None and route in self._armed:
+                self._observer.unschedule(self._armed.pop(route)[1])
 
     def ring_all(self) -> None:
         """Ring for every route: events were lost, and nobody knows whose."""
-        for handler in tuple(self._handlers.values()):
+        for handler, _ in tuple(self._armed.values()):
             handler.ring()
 
     def stop(self) -> None:
-        """Watch nothing any more, and end watchdog's threads."""
+        """Watch nothing any more, and end watchdog's threads, unless a folder hangs in one of them."""
         logging.getLogger("watchdog").removeHandler(self._overflows)
+        ending = threading.Thread(target=self._stop, name="doorbell", daemon=True)
+        ending.start()
+        ending.join(STOP_S)
+
+    def _stop(self) -> None:
         with self._lock:
-            self._handlers.clear()
+            self._armed.clear()
             if self._observer is not None:
                 self._observer.stop()
                 self._observer.join()
                 self._observer = None
-
-    def _unwatch(self, route: str) -> None:
-        handler = self._handlers.pop(route, None)
-        if handler is not None and self._observer is not None and handler.watch is not None:
-            self._observer.unschedule(handler.watch)
 
 
 class _Handler(FileSystemEventHandler):
     """Carry a ring from watchdog's thread to the loop; many at once are one."""
 
     def __init__(self, folder: str, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
-        self.watch: ObservedWatch | None = None
         self._folder = folder
         self._loop = loop
         self._ring = ring
