@@ -136,7 +136,7 @@ async def _place(outside: Outside, task: Task, folder: Path) -> Path:
     below = os.path.dirname(task.job.file)
     if not below:
         return folder
-    await outside.run(task.job.route, outside.folders.make_folder, folder / below)
+    await outside.run(task.job.route, outside.folders.make_below, folder, folder / below)
     return folder / below
 
 

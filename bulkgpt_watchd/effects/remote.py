@@ -72,7 +72,7 @@ async def _store(outside: Outside, task: Task, answer: Download) -> Event:
     job, run, folders = task.job, outside.run, outside.folders
     folder, name = result_place(task)
     if folder != task.route.outbox:
-        await run(job.route, folders.make_folder, folder)
+        await run(job.route, folders.make_below, task.route.outbox, folder)
     temp = temp_name(job.id, job.file)
     target = await run(job.route, folders.create, folder, temp, task.route.result.mode, task.route.result.group)
     digest, size_bytes = hashlib.sha256(), 0
