@@ -191,7 +191,7 @@ class Route(RouteOptions):
     error: Path
     archive: Path
     work: Path
-    creatable: frozenset[str] = frozenset()
+    creatable: Annotated[frozenset[str], Field(strict=False)] = frozenset()
 
 
 Options = TypeVar("Options", bound=Section)

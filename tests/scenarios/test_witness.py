@@ -1,4 +1,4 @@
-"""What work says counts, also where the state is lost, older, or another's: never a second POST, never a silent start."""
+"""What work says counts, also where the state is lost, older, or another's: never a second POST."""
 
 from __future__ import annotations
 
