@@ -46,3 +46,16 @@ async def test_a_task_of_a_week_takes_no_time(place: Place) -> None:
     await daemon.run_until(lambda: place.told("job.done"), within_s=8 * 86_400.0)
 
     assert place.clock.now() - STARTED_AT > 7 * 86_400.0
+
+
+async def test_a_recursive_route_keeps_the_path_in_every_folder(place: Place) -> None:
+    place.route(recursive=True)
+    place.drop("north/2026/a.csv", CSV)
+    place.drop("south/bad.csv", b"a,b\n1\n")
+    daemon = await place.start()
+
+    await daemon.run_to_idle()
+
+    assert place.files("outbox") == {"north/2026/a.csv": answer(CSV)}
+    assert place.files("archive").keys() == {"north/2026/a.csv", "north/2026/a.csv.receipt.json"}
+    assert place.files("error").keys() == {"south/bad.csv", "south/bad.csv.error.json"}
