@@ -1,0 +1,35 @@
+"""Beds for stories with the real command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bulkgpt_watchd.sandbox import Sandbox, SandboxOptions
+from tests.system.bed import KEY, Bed
+from tests.system.bulk import bulk
+
+
+@pytest.fixture
+def options() -> SandboxOptions:
+    """Say how the sandbox of this test is; tests that want another one override this."""
+    return SandboxOptions.instant(key=KEY)
+
+
+@pytest.fixture
+def sandbox(options: SandboxOptions) -> Iterator[Sandbox]:
+    with bulk(options) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bed(tmp_path: Path, sandbox: Sandbox) -> Iterator[Bed]:
+    """Give a bed; what must hold in every story is asked when the test is over."""
+    made = Bed(tmp_path, sandbox)
+    try:
+        yield made
+        made.leave()
+    finally:
+        made.kill()
