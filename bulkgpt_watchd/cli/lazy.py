@@ -13,6 +13,9 @@ import click
 from bulkgpt_watchd.cli.ending import INTERRUPTED, ended_by, tell
 from bulkgpt_watchd.core.errors import WatchdError
 
+NAME = "bulkgpt-watchd"
+"""Whatever started it: the name that all help and all messages tell people to type."""
+
 Table = Mapping[str, tuple[str, str, str]]
 """Name of a command → module, object in it, one line of help."""
 
@@ -45,9 +48,8 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in self.table.items()])
 
-    def main(  # type: ignore[override]  # click's overloads tell modes apart that are one here
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
-    ) -> NoReturn:
+    # click's overloads tell modes apart that are one here
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """
         Run the command line and end the process.
 
@@ -57,9 +59,9 @@ class LazyGroup(click.Group):
         arguments = sys.argv[1:] if args is None else list(args)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what the terminal's encoding has not
-        extra["standalone_mode"] = False
+        extra |= {"prog_name": NAME, "standalone_mode": False}
         try:
-            code = super().main(arguments, prog_name or "bulkgpt-watchd", **extra)
+            code = super().main(arguments, **extra)
         except click.ClickException as error:
             tell(error, as_json="--json" in arguments)
             code = error.exit_code

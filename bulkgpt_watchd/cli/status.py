@@ -103,7 +103,7 @@ def screen(seen: Seen) -> Iterator[Block]:
     yield from _gate(content, seen.now)
     if content["routes"]:
         yield ""
-        yield _routes(content["routes"])
+        yield _routes(content["routes"], content["gate_position"])
     if seen.under_way:
         yield ""
         yield _under_way(seen)
@@ -150,18 +150,18 @@ def _pause(pause: Mapping[str, Any]) -> str:
     return f"{until} ({printable(pause['reason'])})"
 
 
-def _routes(routes: Sequence[Mapping[str, Any]]) -> Table:
+def _routes(routes: Sequence[Mapping[str, Any]], position: str) -> Table:
     titles = ("WAITING", "RUNNING", "DONE", "FAILED")
     columns = [Column("ROUTE"), *(Column(title, is_number=True) for title in titles), Column("NOW", is_long=True)]
     rows: list[list[Words | str]] = []
     for route in routes:
         running = route["submitting"] + route["running"] + route["delivering"]
         numbers = (route["waiting"], running, route["done"], route["failed"])
-        rows.append([printable(route["name"]), *(f"{number:,}" for number in numbers), _now(route)])
+        rows.append([printable(route["name"]), *(f"{number:,}" for number in numbers), _now(route, position)])
     return Table(columns, rows)
 
 
-def _now(route: Mapping[str, Any]) -> Words:
+def _now(route: Mapping[str, Any], position: str) -> Words:
     """Say in a few words what holds a route, the strongest first; its problems are told below in full."""
     if not route["available"]:
         since = f" since {local(at_s(route['unavailable_since']))}" if route["unavailable_since"] else ""
@@ -169,7 +169,8 @@ def _now(route: Mapping[str, Any]) -> Words:
     if route["pause"]:
         return Words(f"PAUSED{_pause(route['pause'])}", "yellow")
     if route["gate"] == "shut":
-        return Words("held" if route["held_until"] else "gate shut", "yellow")
+        shut = "gate half open" if position == "half" else "gate shut"
+        return Words("held" if route["held_until"] else shut, "yellow")
     if route["draining"]:
         return Words("removed from the configuration; ends what it has", "yellow")
     if route["unsettled"]:

@@ -6,20 +6,21 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from bulkgpt_watchd.cli.words import count
 from bulkgpt_watchd.core.names import printable
 
 WORDS = {
     "vanished": "left the inbox, or was replaced there, before it was claimed",
     "claimed": "claimed: moved from the inbox into work",
     "disturbed": "somebody wrote to it once more; waiting until it is quiet",
-    "prepared": "checked: {rows} rows",
+    "prepared": "checked: {rows}",
     "passed": "sending to workflow {workflow_id}; from here on it may be billed",
     "accepted": "submitted: task {task_id}",
     "deferred": "put off: {reason}",
-    "progressed": "{word}: {rows_done} of {rows_total} rows",
+    "progressed": "{word}: {rows_done} of {rows_total}",
     "task_missed": "BulkGPT does not know the task: {api_message}",
-    "finished": "complete: {rows_ok} of {rows_total} rows are good",
-    "fetched": "result fetched: {rows_out} rows, {bytes} bytes",
+    "finished": "complete: {rows_ok} of {rows_total} good",
+    "fetched": "result fetched: {rows_out}, {bytes} bytes",
     "retargeted": "goes to {path}",
     "delivered": "result delivered",
     "archived": "original archived with its receipt",
@@ -34,8 +35,11 @@ WORDS = {
 }
 """One sentence for each event of `core.events`; in braces what the event says."""
 
+COUNTED = frozenset({"rows", "rows_out", "rows_total"})
+"""Facts that a sentence uses with their unit."""
+
 
 def words(event: str, facts: Mapping[str, Any]) -> str:
     """Say what an event means; what it does not say is a question mark."""
-    known = defaultdict(lambda: "?", {key: printable(str(value)) for key, value in facts.items()})
-    return WORDS[event].format_map(known)
+    known = {key: count(value, "row") if key in COUNTED else printable(str(value)) for key, value in facts.items()}
+    return WORDS[event].format_map(defaultdict(lambda: "?", known))

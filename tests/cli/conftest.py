@@ -1,0 +1,92 @@
+"""What tests of the command line share: a configuration, a state, and a way to run commands in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bulkgpt_watchd.cli import root
+from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.ports import Change
+from tests.adapters.open_state import open_state
+
+NO_ENVIRON = {
+    "BULKGPT_API_KEY": None,
+    "CREDENTIALS_DIRECTORY": None,
+    "BULKGPT_WATCHD_CONFIG": None,
+    "RUNTIME_DIRECTORY": None,
+}
+"""What the machine of the tests may have set."""
+
+CONFIG = """\
+api: {{base_url: "{base_url}", api_key_file: key, retry: {{min: 200ms, max: 1s}}}}
+state: {{path: state/state.db}}
+routes:
+  - {{name: leads, workflow_id: w, folder: leads, settle: 0, scan_every: 1s, poll: {{min: 100ms, max: 300ms}}}}
+"""
+
+
+@dataclass(frozen=True)
+class Bed:
+    """Hold a folder with a configuration, and perhaps a state."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state/state.db"
+
+    @property
+    def inbox(self) -> Path:
+        return self.folder / "leads/inbox"
+
+    def configure(self, base_url: str = "http://127.0.0.1:9") -> None:
+        self.inbox.mkdir(parents=True)
+        self.state.parent.mkdir()
+        (self.folder / "key").write_text("k\n")
+        (self.folder / "key").chmod(0o600)
+        self.config.write_text(CONFIG.format(base_url=base_url))
+
+    def remember(self, *jobs: Job, changes: Sequence[Change] = (), facts: Mapping[str, Any] | None = None) -> None:
+        """Write a state as the daemon would leave it."""
+
+        async def write() -> None:
+            store = await open_state(self.state)
+            await store.add(jobs)
+            for change in changes:
+                await store.save(change)
+            for key, value in (facts or {}).items():
+                await store.set_fact(key, value)
+            await store.close()
+
+        asyncio.run(write())
+
+    def cli(self, *arguments: str | Path, **environ: str | None) -> Result:
+        """Run a command with this configuration."""
+        return invoke("--config", self.config, *arguments, **environ)
+
+
+def invoke(*arguments: str | Path, **environ: str | None) -> Result:
+    """Run a command in this process."""
+    return CliRunner(catch_exceptions=False).invoke(root, list(map(str, arguments)), env={**NO_ENVIRON, **environ})
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    """Give a configuration, and no state yet."""
+    bed = Bed(tmp_path)
+    bed.configure()
+    return bed
+
+
+Invoke = Callable[..., Result]
