@@ -21,7 +21,7 @@ class Outcome:
     what_to_do: str
 
 
-_MEND_AND_DROP = "Correct the file and drop it into the inbox again, or move the corrected file back there from here."
+_MEND_AND_DROP = "Correct the file, then drop it into the inbox again or move it there from the error folder."
 _RESOLVE = (
     "Look at the BulkGPT dashboard whether a task for this file exists. If it does: "
     "`bulkgpt-watchd resolve {job} --task-id ID`. If it does not: `bulkgpt-watchd resolve {job} --not-submitted`. "
@@ -42,11 +42,13 @@ OUTCOMES: dict[str, Outcome] = {
     "csv_empty": Outcome("No data rows: empty, or a header only.", _MEND_AND_DROP),
     "too_large": Outcome(
         "Larger than `api.max_upload_bytes`, or BulkGPT answered 413.",
-        "Drop it in smaller parts, each with the header, or raise `api.max_upload_bytes` if BulkGPT takes more.",
+        "Drop it in smaller parts, each with the header. Where BulkGPT takes more: raise `api.max_upload_bytes`, then "
+        "`bulkgpt-watchd reload` and `bulkgpt-watchd retry {job}`.",
     ),
     "too_many_rows": Outcome(
         "More data rows than `csv.max_rows` of the route.",
-        "Drop it in smaller parts, or raise `csv.max_rows` of route {route} and run `bulkgpt-watchd retry {job}`.",
+        "Drop it in smaller parts, each with the header. Or raise `csv.max_rows` of route {route}, then "
+        "`bulkgpt-watchd reload` and `bulkgpt-watchd retry {job}`.",
     ),
     "marker_mismatch": Outcome(
         "The marker says something else of the file than what it is.",
@@ -60,14 +62,14 @@ OUTCOMES: dict[str, Outcome] = {
     ),
     "rejected": Outcome(
         "BulkGPT said no to this file or workflow; its words are in `api_message`.",
-        "Mend what BulkGPT names (often `workflow_id` of route {route}), then `bulkgpt-watchd retry {job}`, "
-        "or drop the file again. Nothing was billed.",
+        "Nothing was billed. Mend what BulkGPT names (often `workflow_id` of route {route}: correct it and run "
+        "`bulkgpt-watchd reload`), then `bulkgpt-watchd retry {job}`, or drop the file again.",
     ),
     "submission_unknown": Outcome(
         "The whole file was sent and no readable answer came: nobody knows whether it was accepted and billed.",
         _RESOLVE,
     ),
-    "task_id_conflict": Outcome("BulkGPT gave one task ID to two files; no result can be told apart.", _RESOLVE),
+    "task_id_conflict": Outcome("BulkGPT gave one task ID to two files: nobody can tell whose result it has.", _RESOLVE),
     "task_error": Outcome("The task ended with `error` at BulkGPT, or without one good row.", _PAY_AGAIN),
     "task_canceled": Outcome("The task was canceled at BulkGPT.", _PAY_AGAIN),
     "task_timeout": Outcome("BulkGPT kept answering that the task runs, for longer than `task_timeout`.", _FREE_RETRY),
