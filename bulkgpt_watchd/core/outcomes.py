@@ -69,7 +69,9 @@ OUTCOMES: dict[str, Outcome] = {
         "The whole file was sent and no readable answer came: nobody knows whether it was accepted and billed.",
         _RESOLVE,
     ),
-    "task_id_conflict": Outcome("BulkGPT gave one task ID to two files: nobody can tell whose result it has.", _RESOLVE),
+    "task_id_conflict": Outcome(
+        "BulkGPT gave one task ID to two files: nobody can tell whose result it has.", _RESOLVE
+    ),
     "task_error": Outcome("The task ended with `error` at BulkGPT, or without one good row.", _PAY_AGAIN),
     "task_canceled": Outcome("The task was canceled at BulkGPT.", _PAY_AGAIN),
     "task_timeout": Outcome("BulkGPT kept answering that the task runs, for longer than `task_timeout`.", _FREE_RETRY),
