@@ -1,4 +1,4 @@
-"""A BulkGPT for a daemon in another process: the sandbox, in a thread with a loop of its own, and what stands before it."""
+"""A BulkGPT for a daemon in another process: the sandbox in a thread of its own, and a network before it."""
 
 from __future__ import annotations
 
