@@ -86,6 +86,9 @@ class SqliteStore:
     async def audit(self, at: float, by: str, action: str, target: str, detail: str) -> None:
         await self._thread.ask(lambda state: writes.audit(state, at, by, action, target, detail), writes=True)
 
+    async def holders(self, job: Job) -> list[Job]:
+        return await self._thread.ask(lambda state: reads.holders(state, job), writes=False)
+
     async def twins(self, job: Job) -> list[Job]:
         return await self._thread.ask(lambda state: reads.twins(state, job), writes=False)
 

@@ -246,6 +246,9 @@ class Store(Protocol):
             written: nothing, where the old row is stale. *settle* runs in the store's thread: a pure function.
         """
 
+    async def holders(self, job: Job) -> list[Job]:
+        """Give the other jobs that have, or had, the same task ID."""
+
     async def twins(self, job: Job) -> list[Job]:
         """
         Give the other jobs of the same route that have the same bytes, or failed under the same file name.

@@ -93,6 +93,7 @@ def row(job: Job) -> dict[str, Any]:
         "rows_ok": job.rows_ok,
         "rows_failed": rows_failed(job),
         "rows_out": job.rows_out,
+        "partial": is_partial(job),
         "attempts": job.attempts,
         "waits_for": job.waits_for,
         "created_at": rfc3339(job.created_at),

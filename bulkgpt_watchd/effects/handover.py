@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ async def quarantine(outside: Outside, task: Task) -> Event:
     source = await _source_in_work(outside, task)
     has_source = source is not None or await run(job.route, folders.exists, target)
     try:
-        await _write_sidecar(outside, job, target, REASON, shown.error_file(job, has_source=has_source))
+        named = replace(job, workflow_id=job.workflow_id or task.route.workflow_id)
+        await _write_sidecar(outside, job, target, REASON, shown.error_file(named, has_source=has_source))
         if source is not None:
             await run(job.route, folders.move, source, target)
     except NameTaken:

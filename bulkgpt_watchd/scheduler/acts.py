@@ -8,7 +8,7 @@ pays twice: what may have been accepted is refused here, with the command that a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +191,8 @@ class Acts:
 
     async def _ask_about(self, job: Job, task_id: str) -> None:
         """Make sure that BulkGPT knows the task and that no other job has it."""
-        for other in await self.scheduler.outside.store.query(Query()):
-            if other.id != job.id and task_id in other.task_ids and other.code != "task_id_conflict":
+        for other in await self.scheduler.outside.store.holders(replace(job, task_id=task_id)):
+            if other.code != "task_id_conflict":
                 raise CommandRefused(f"task {task_id} belongs to job {other.id} ({printable(other.file)})")
         try:
             await self.scheduler.outside.api.status(task_id)

@@ -173,7 +173,7 @@ class Discovery:
         await inbox.mark(replace=not is_first)
         await self._remember("inboxes", {**known, str(inbox.route.inbox): inbox.name})
         await self._remember("mounts", {**(self.facts.get("mounts") or {}), inbox.name: mounts})
-        await sweep(inbox, scheduler.book)
+        await sweep(inbox, scheduler.book, scheduler.running)
         inbox.is_open = True
         await self.bell(inbox)
 

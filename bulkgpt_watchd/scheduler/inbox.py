@@ -7,6 +7,7 @@ not ours. It waits, says so, and returns by itself; nobody else is touched by it
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkgpt_watchd.config import Route
-from bulkgpt_watchd.core.errors import InUse, NameTaken, SourceVanished, WatchdError
+from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceVanished, WatchdError
 from bulkgpt_watchd.core.job import Stamp
 from bulkgpt_watchd.core.ports import Look, LookRules, Mount
 from bulkgpt_watchd.core.settle import Quiet, Settler
@@ -194,4 +195,9 @@ class Inbox:
             return {}
 
     async def _run(self, function: Any, *args: Any, **named: Any) -> Any:
-        return await self.outside.run(self.name, function, *args, deadline_s=LOOK_DEADLINE_S, **named)
+        try:
+            # Beside the call's own deadline: where all threads of the route hang, it waits for one of them.
+            async with asyncio.timeout(LOOK_DEADLINE_S):
+                return await self.outside.run(self.name, function, *args, deadline_s=LOOK_DEADLINE_S, **named)
+        except TimeoutError as error:
+            raise DiskTrouble(f"a folder of route {self.name} hangs (no answer for {LOOK_DEADLINE_S:g} s)") from error

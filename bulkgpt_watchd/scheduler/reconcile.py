@@ -7,6 +7,7 @@ lost or an older copy of it was restored.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from bulkgpt_watchd.core.events import Claimed, GaveUp
@@ -18,18 +19,18 @@ from bulkgpt_watchd.scheduler.inbox import Inbox
 BEFORE_SENDING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
 
 
-async def sweep(inbox: Inbox, book: Book) -> None:
+async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
     """
     Bring work and state together.
 
     Shape: a file that no row knows goes on if it was certainly not sent, else it becomes a doubt; a sent name in a
         state before sending is a doubt; a claimed file whose row is not claimed yet is; a file whose row has ended
-        makes its last move again.
+        makes its last move again. Files of *busy* jobs are being moved just now and are left alone.
     Repeat: yes.
     """
     for name, stamp in (await inbox.list_work()).items():
         parsed = parse_work_name(name)
-        if parsed is None:
+        if parsed is None or parsed[0] in busy:
             continue
         job_id, kind, rest = parsed
         job = await book.outside.store.get(job_id)
