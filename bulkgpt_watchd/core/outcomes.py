@@ -21,7 +21,7 @@ class Outcome:
     what_to_do: str
 
 
-_MEND_AND_DROP = "Correct the file, then drop it into the inbox again or move it there from the error folder."
+_DROP_AGAIN = "then drop it into the inbox again or move it there from the error folder."
 _RESOLVE = (
     "Look at the BulkGPT dashboard whether a task for this file exists. If it does: "
     "`bulkgpt-watchd resolve {job} --task-id ID`. If it does not: `bulkgpt-watchd resolve {job} --not-submitted`. "
@@ -37,9 +37,9 @@ _PAY_AGAIN = (
 )
 
 OUTCOMES: dict[str, Outcome] = {
-    "csv_invalid": Outcome("Not a usable CSV; the line says where.", _MEND_AND_DROP),
-    "csv_encoding": Outcome("Not UTF-8; the line says where.", "Save the file as UTF-8. " + _MEND_AND_DROP),
-    "csv_empty": Outcome("No data rows: empty, or a header only.", _MEND_AND_DROP),
+    "csv_invalid": Outcome("Not a usable CSV; the line says where.", f"Correct the file, {_DROP_AGAIN}"),
+    "csv_encoding": Outcome("Not UTF-8; the line says where.", f"Save the file as UTF-8, {_DROP_AGAIN}"),
+    "csv_empty": Outcome("No data rows: empty, or a header only.", f"Give it at least one row, {_DROP_AGAIN}"),
     "too_large": Outcome(
         "Larger than `api.max_upload_bytes`, or BulkGPT answered 413.",
         "Drop it in smaller parts, each with the header. Where BulkGPT takes more: raise `api.max_upload_bytes`, then "
