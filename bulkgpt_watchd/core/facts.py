@@ -34,6 +34,7 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
             return replace(
                 job,
                 task_id=task_id,
+                earlier_task_ids=_others(job, task_id),
                 attempts=job.attempts + (job.state is State.READY),
                 submitted_at=now,
                 asked_at=now,
@@ -100,13 +101,12 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
         case e.Archived():
             return replace(job, ended_at=now)
         case e.Recalled(task_id, error_path, may_pay_again, takes_partial):
-            recalled = _without_verdict(job if task_id == job.task_id else _without_task(job))
             return replace(
-                recalled,
+                _without_verdict(job if task_id == job.task_id else _without_task(job)),
                 task_id=task_id,
+                earlier_task_ids=_others(job, task_id),
                 workflow_id=None if task_id is None else job.workflow_id,
                 error_path=error_path,
-                earlier_task_ids=tuple(earlier for earlier in recalled.earlier_task_ids if earlier != task_id),
                 may_pay_again=may_pay_again,
                 takes_partial=takes_partial,
             )
@@ -122,11 +122,15 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
             return job
 
 
+def _others(job: Job, task_id: str | None) -> tuple[str, ...]:
+    """Give every task ID this file ever had but *task_id*, so that none is lost and none named twice."""
+    return tuple(other for other in job.task_ids if other != task_id)
+
+
 def _without_task(job: Job) -> Job:
-    """Keep of a task that the job no longer goes by its ID alone: what it did is not what the next one will do."""
+    """Forget what a task did that the job no longer goes by: it is not what the next one will do."""
     return replace(
         job,
-        earlier_task_ids=job.task_ids,
         rows_done=None,
         rows_ok=None,
         rows_total=None,
