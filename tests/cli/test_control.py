@@ -59,6 +59,7 @@ async def listening(path: Path, answer: dict[str, Any] | Exception) -> Any:
     try:
         yield daemon
     finally:
+        await asyncio.sleep(0.05)  # a connection that came and went is accepted first: closing would lose it
         await runner.cleanup()
 
 
