@@ -129,20 +129,20 @@ class Scheduler:
             if self.tend is not None and name not in self.looking and (inbox.is_rung or inbox.next_look_at <= now):
                 inbox.is_rung = False
                 inbox.next_look_at = now + inbox.route.scan_every
-                self.looking[name] = self._spawn(self.tend(inbox), partial(self.looking.pop, name, None))
+                self.looking[name] = self._spawn(partial(self.tend, inbox), partial(self.looking.pop, name, None))
 
     def _start_probe(self) -> None:
         gate = self.passage.gate
         if self._probing is None and gate.probe_at is not None and gate.probe_at <= self.outside.clock.now():
-            self._probing = self._spawn(self.passage.probe(), self._probe_ended)
+            self._probing = self._spawn(self.passage.probe, self._probe_ended)
 
     def _probe_ended(self) -> None:
         self._probing = None
 
-    def _spawn(self, work: Awaitable[None], at_end: Callable[[], object]) -> asyncio.Task[None]:
+    def _spawn(self, work: Callable[[], Awaitable[None]], at_end: Callable[[], object]) -> asyncio.Task[None]:
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except DiskTrouble as error:
                 self.log("state.unwritable", "error", reason=str(error))
             except Exception:  # noqa: BLE001 a bug in one look must not end the daemon
