@@ -58,6 +58,7 @@ class Place:
     lines: list[Line] = field(default_factory=list)
     api: FakeApi = field(init=False)
     daemon: Daemon | None = None
+    dropped: list[bytes] = field(default_factory=list)
     states: int = 0  # how many were made
 
     def __post_init__(self) -> None:
@@ -88,6 +89,7 @@ class Place:
         target.parent.mkdir(parents=True, exist_ok=True)
         dotted = target.with_name(f".{target.name}")
         dotted.write_bytes(content)
+        self.dropped.append(content)
         return dotted.rename(target)
 
     def files(self, role: str, route: str = "leads") -> dict[str, bytes]:
