@@ -149,7 +149,7 @@ def probed(gate: Gate, *, is_answered: bool, now: float, retry_s: tuple[float, f
         return gate
     if is_answered:
         return half(gate)
-    return replace(gate, openings=gate.openings + 1, probe_at=now + backoff(gate.openings + 1, *retry_s, 0.0))
+    return replace(gate, openings=gate.openings + 1, probe_at=now + backoff(gate.openings + 2, *retry_s, 0.0))
 
 
 def half(gate: Gate) -> Gate:

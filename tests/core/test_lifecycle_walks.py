@@ -57,9 +57,9 @@ ENDS: tuple[Event, ...] = (e.Vanished(), e.Archived(), e.Superseded("b"))
 class Life:
     """One job, and what really became of its submits."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: State) -> None:
         self.now = NOW
-        self.job = sample_job("a", created_at=NOW, changed_at=NOW)
+        self.job = sample_job("a", state=start, created_at=NOW, changed_at=NOW)
         self.may_be_accepted = False  # a submit passed its point of no return; nobody has answered, or decided
         self.given: set[str] = set()  # task IDs that BulkGPT or a person named
 
@@ -102,15 +102,15 @@ class Life:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.integers(0, 10**6), max_size=80))
-def test_no_walk_loses_a_task_a_doubt_a_verdict_or_the_next_effect(choices: list[int]) -> None:
+@given(st.sampled_from([State.DISCOVERED, State.CLAIMED, State.READY]), st.lists(st.integers(0, 10**6), max_size=80))
+def test_no_walk_loses_a_task_a_doubt_a_verdict_or_the_next_effect(start: State, choices: list[int]) -> None:
     """
     Hold every walk to what the daemon lives by.
 
     What may have been accepted is awaited or a doubt; no task ID is lost, or named twice; an effect is due exactly
     where one is owed; what failed says why; what ended says when.
     """
-    life = Life()
+    life = Life(start)
     for choice in choices:
         life.step(choice)
 
