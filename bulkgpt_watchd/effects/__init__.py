@@ -24,6 +24,7 @@ from bulkgpt_watchd.core.events import Deferred, Event, GaveUp
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.lifecycle import TRANSITIONS
 from bulkgpt_watchd.effects import handover, intake, remote, sending
+from bulkgpt_watchd.effects.handover import in_thread
 from bulkgpt_watchd.effects.outside import Outside, Task
 
 BUG_TRIES = 10
@@ -45,10 +46,10 @@ EFFECTS: dict[State, Effect] = {
     State.READY: Effect(sending.submit, 64),  # api.max_concurrent_submits bounds it further
     State.SUBMITTED: Effect(remote.poll, 32),
     State.FINISHED: Effect(remote.download, 16),
-    State.FETCHED: Effect(handover.deliver, 8),
-    State.DELIVERED: Effect(handover.archive, 8),
-    State.FAILING: Effect(handover.quarantine, 8),
-    State.RECALLED: Effect(handover.recall, 4),
+    State.FETCHED: Effect(in_thread(handover.deliver), 8),
+    State.DELIVERED: Effect(in_thread(handover.archive), 8),
+    State.FAILING: Effect(in_thread(handover.quarantine), 8),
+    State.RECALLED: Effect(in_thread(handover.recall), 4),
 }
 
 

@@ -1,55 +1,77 @@
 """
 Hand files over: result to the outbox, original to the archive or the error folder, and back to work when recalled.
 
-Every move is told by the absence of its source, which only we touch; so each may be repeated after a crash.
+Every move is told by the absence of its source, which only we touch; so each may be repeated after a crash. Each effect
+is one call in the route's threads, since it does nothing but touch files.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bulkgpt_watchd.core import shown
 from bulkgpt_watchd.core.errors import NameTaken
-from bulkgpt_watchd.core.events import Archived, Delivered, Event, GaveUp, Quarantined, Restored, Resumed, Retargeted
+from bulkgpt_watchd.core.events import (
+    Archived,
+    Delivered,
+    Event,
+    GaveUp,
+    Quarantined,
+    Restored,
+    Resumed,
+    Retargeted,
+)
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.names import base_name, marker_taken_name, render_result_name, temp_name
+from bulkgpt_watchd.core.ports import Folders
 from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.effects.outside import Outside, Task
 from bulkgpt_watchd.effects.remote import result_place
 
 RECEIPT = ".receipt.json"
+"""What the name of an archived file gets for the file that says what was paid and delivered."""
 
 
-async def deliver(outside: Outside, task: Task) -> Event:
+def in_thread(effect: Callable[[Folders, Task], Event]) -> Callable[[Outside, Task], Awaitable[Event]]:
+    """Make an effect of a function that blocks."""
+
+    def run(outside: Outside, task: Task) -> Awaitable[Event]:
+        return outside.run(task.job.route, effect, outside.folders, task)
+
+    run.__doc__ = effect.__doc__
+    return run
+
+
+def deliver(folders: Folders, task: Task) -> Event:
     """
     Publish the result under its final name, then its marker where the route wants one.
 
     Errors: DiskTrouble, InUse: later.
     Repeat: yes; a result that is gone under its dot-name was published.
     """
-    job, run, folders = task.job, outside.run, outside.folders
+    job = task.job
     if job.result_path is None:
         raise ValueError(f"job {job.id} has no result to deliver")
     target = Path(job.result_path)
     try:
-        await run(job.route, folders.publish, target.parent, temp_name(job.id, job.file), target.name)
+        folders.publish(target.parent, temp_name(job.id, job.file), target.name)
     except NameTaken:
         _, name = result_place(task)
-        return Retargeted(await _free(outside, job, target.parent, name, ()))
+        return Retargeted(str(target.parent / folders.free_target(target.parent, name, job.id, ())))
     if (done_file := task.route.result.done_file) is not None:
         marker = render_result_name(done_file, target.name, job.id)
-        await run(job.route, folders.write_whole, target.parent, marker, b"", replace=True)
+        folders.write_whole(target.parent, marker, b"", replace=True)
     if job.archive_path is not None:  # delivered before, and asked for again
         return Delivered(job.archive_path)
-    place = await _place(outside, task, task.route.archive)
-    return Delivered(await _free(outside, job, place, base_name(job.file), (RECEIPT,)))
+    return Delivered(_place(folders, job, task.route.archive, RECEIPT))
 
 
-async def archive(outside: Outside, task: Task) -> Event:
+def archive(folders: Folders, task: Task) -> Event:
     """
     Write the receipt, then move the original beside it (or delete it, where the route says so).
 
@@ -60,94 +82,84 @@ async def archive(outside: Outside, task: Task) -> Event:
     if job.archive_path is None:
         raise ValueError(f"job {job.id} has no place in the archive")
     target = Path(job.archive_path)
-    source = await _source_in_work(outside, task)
-    has_source = source is not None or await outside.run(job.route, outside.folders.exists, target)
+    source = _source_in_work(folders, task)
     keeps = task.route.on_success == "archive"
+    has_source = source is not None or not keeps or folders.exists(target)
     try:
-        await _write_sidecar(outside, job, target, RECEIPT, shown.receipt(job, has_source=has_source or not keeps))
+        _write_sidecar(folders, job, target, RECEIPT, shown.receipt(job, has_source=has_source))
         if source is not None and keeps:
-            await outside.run(job.route, outside.folders.move, source, target)
+            folders.move(source, target)
         elif source is not None:
-            await outside.run(job.route, outside.folders.remove, source)
+            folders.remove(source)
     except NameTaken:
-        return Retargeted(await _free(outside, job, target.parent, base_name(job.file), (RECEIPT,)))
+        _drop_sidecar(folders, job, target, RECEIPT)
+        return Retargeted(_place(folders, job, task.route.archive, RECEIPT))
     return Archived()
 
 
-async def quarantine(outside: Outside, task: Task) -> Event:
+def quarantine(folders: Folders, task: Task) -> Event:
     """
     Write the reason, then move the file beside it; drop an unpublished result.
 
     Errors: DiskTrouble, InUse: later.
     Repeat: yes; the name was committed first, and a file that is gone from work was moved.
     """
-    job, run, folders = task.job, outside.run, outside.folders
+    job = task.job
     if job.error_path is None:
-        place = await _place(outside, task, task.route.error)
-        return Retargeted(await _free(outside, job, place, base_name(job.file), (REASON,)))
+        return Retargeted(_place(folders, job, task.route.error, REASON))
     target = Path(job.error_path)
-    source = await _source_in_work(outside, task)
-    has_source = source is not None or await run(job.route, folders.exists, target)
+    source = _source_in_work(folders, task)
+    has_source = source is not None or folders.exists(target)
+    named = replace(job, workflow_id=job.workflow_id or task.route.workflow_id)
     try:
-        named = replace(job, workflow_id=job.workflow_id or task.route.workflow_id)
-        await _write_sidecar(outside, job, target, REASON, shown.error_file(named, has_source=has_source))
+        _write_sidecar(folders, job, target, REASON, shown.error_file(named, has_source=has_source))
         if source is not None:
-            await run(job.route, folders.move, source, target)
+            folders.move(source, target)
     except NameTaken:
-        return Retargeted(await _free(outside, job, target.parent, base_name(job.file), (REASON,)))
-    await run(job.route, folders.remove, task.work / marker_taken_name(job.id, job.file))
+        _drop_sidecar(folders, job, target, REASON)
+        return Retargeted(_place(folders, job, task.route.error, REASON))
+    folders.remove(task.work / marker_taken_name(job.id, job.file))
     if job.result_path is not None and job.delivered_at is None:
-        result = Path(job.result_path)
-        await run(job.route, folders.remove, result.parent / temp_name(job.id, job.file))
+        folders.remove(Path(job.result_path).parent / temp_name(job.id, job.file))
     return Quarantined()
 
 
-async def recall(outside: Outside, task: Task) -> Event:
+def recall(folders: Folders, task: Task) -> Event:
     """
     Take a failed job's file and reason out of the error folder, back into work.
 
     Errors: DiskTrouble, InUse: later. NameTaken cannot be: the name in work has the job's ID.
     Repeat: yes; a file that stands in work already was moved.
     """
-    job, run, folders = task.job, outside.run, outside.folders
+    job = task.job
     name = task.plain_name if job.task_id is None else task.sent_name
     if job.error_path is not None:
-        stands_in_error = Path(job.error_path)
-        await run(job.route, folders.move, stands_in_error, task.work / name)
-        await run(job.route, folders.remove, Path(job.error_path + REASON))
-    source = await _source_in_work(outside, task)
+        folders.move(Path(job.error_path), task.work / name)
+        folders.remove(Path(job.error_path + REASON))
     if job.task_id is not None:
         return Resumed()
+    source = _source_in_work(folders, task)
     if source is None:
         return GaveUp("source_lost", "The file is no longer where it failed; it cannot be submitted again.")
     if source.name != name:
-        await run(job.route, folders.rename_in_work, task.work, source.name, name)
+        folders.rename_in_work(task.work, source.name, name)
     return Restored()
 
 
-async def _source_in_work(outside: Outside, task: Task) -> Path | None:
-    for name in (task.sent_name, task.plain_name):
-        path = task.work / name
-        if await outside.run(task.job.route, outside.folders.exists, path):
-            return path
-    return None
+def _source_in_work(folders: Folders, task: Task) -> Path | None:
+    candidates = (task.work / name for name in (task.sent_name, task.plain_name))
+    return next((path for path in candidates if folders.exists(path)), None)
 
 
-async def _place(outside: Outside, task: Task, folder: Path) -> Path:
-    """Give the folder for this file below *folder*; sub-folders of the inbox are kept, and made."""
-    below = os.path.dirname(task.job.file)
-    if not below:
-        return folder
-    await outside.run(task.job.route, outside.folders.make_below, folder, folder / below)
-    return folder / below
+def _place(folders: Folders, job: Job, root: Path, suffix: str) -> str:
+    """Choose a free pair of names for the file and what goes with it; sub-folders of the inbox are kept, and made."""
+    folder = root / os.path.dirname(job.file)
+    if folder != root:
+        folders.make_below(root, folder)
+    return str(folder / folders.free_target(folder, base_name(job.file), job.id, (suffix,)))
 
 
-async def _free(outside: Outside, job: Job, folder: Path, name: str, suffixes: tuple[str, ...]) -> str:
-    free = await outside.run(job.route, outside.folders.free_target, folder, name, job.id, suffixes)
-    return str(folder / free)
-
-
-async def _write_sidecar(outside: Outside, job: Job, target: Path, suffix: str, content: dict[str, Any]) -> None:
+def _write_sidecar(folders: Folders, job: Job, target: Path, suffix: str, content: dict[str, Any]) -> None:
     """
     Write the file that goes with *target*.
 
@@ -155,16 +167,16 @@ async def _write_sidecar(outside: Outside, job: Job, target: Path, suffix: str, 
     Repeat: yes; our own is replaced.
     """
     name = target.name + suffix
+    present = folders.read_small(target.parent / name)
     text = json.dumps(content, indent=2).encode() + b"\n"
-    present = await outside.run(job.route, outside.folders.read_small, target.parent / name)
-    await outside.run(
-        job.route,
-        outside.folders.write_whole,
-        target.parent,
-        name,
-        text,
-        replace=present is not None and _is_of(job, present),
-    )
+    folders.write_whole(target.parent, name, text, replace=present is not None and _is_of(job, present))
+
+
+def _drop_sidecar(folders: Folders, job: Job, target: Path, suffix: str) -> None:
+    """Take back what was written beside a name that turned out to be taken."""
+    path = target.with_name(target.name + suffix)
+    if (present := folders.read_small(path)) is not None and _is_of(job, present):
+        folders.remove(path)
 
 
 def _is_of(job: Job, content: bytes) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from bulkgpt_watchd.core import table
 from bulkgpt_watchd.core.errors import LinkBroken, Refused, TaskNotKnown
 from bulkgpt_watchd.core.events import Deferred, Event, Fetched, Finished, GaveUp
-from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.names import base_name, render_result_name, temp_name
 from bulkgpt_watchd.core.policy import BAD_RESULT_TRIES, waited_s
-from bulkgpt_watchd.core.ports import Download
+from bulkgpt_watchd.core.ports import Download, Folders
 from bulkgpt_watchd.core.verdict import of_status, of_unknown_task
 from bulkgpt_watchd.effects.outside import Outside, Task
 
@@ -70,41 +70,47 @@ def _later_or_never(outside: Outside, task: Task, code: str, message: str) -> Ev
 
 async def _store(outside: Outside, task: Task, answer: Download) -> Event:
     job, run, folders = task.job, outside.run, outside.folders
-    folder, name = result_place(task)
-    if folder != task.route.outbox:
-        await run(job.route, folders.make_below, task.route.outbox, folder)
-    temp = temp_name(job.id, job.file)
-    target = await run(job.route, folders.create, folder, temp, task.route.result.mode, task.route.result.group)
+    folder, _ = result_place(task)
+    target = await run(job.route, _create, folders, task)
     digest, size_bytes = hashlib.sha256(), 0
     try:
         async for block in answer.blocks:
             digest.update(block)
             size_bytes += len(block)
             await run(job.route, target.write, block)
-        await run(job.route, folders.finish, target, folder)
-        rows_out = await run(job.route, _rows, outside, folder, temp)
-        _fits(job, rows_out, answer, size_bytes)
-        name = await run(job.route, folders.free_target, folder, name, job.id, ())
+        name, rows_out = await run(job.route, _complete, folders, task, target, answer.is_delimited)
     except BaseException:
         target.close()
-        await run(job.route, folders.remove, folder / temp)
+        await run(job.route, folders.remove, folder / temp_name(job.id, job.file))
         raise
     return Fetched(str(folder / name), digest.hexdigest(), size_bytes, rows_out)
 
 
-def _fits(job: Job, rows_out: int, answer: Download, size_bytes: int) -> None:
-    """Refuse what cannot be told from a cut: no length, no chunks, and other rows than went in."""
-    if not answer.is_delimited and rows_out != job.rows:
-        raise LinkBroken(
-            f"the result came without a length and has {rows_out} rows for {job.rows} ({size_bytes} bytes): maybe cut"
-        )
+def _create(folders: Folders, task: Task) -> BinaryIO:
+    """Open the result under its dot-name, in the folder where it will stand."""
+    folder, _ = result_place(task)
+    if folder != task.route.outbox:
+        folders.make_below(task.route.outbox, folder)
+    temp = temp_name(task.job.id, task.job.file)
+    return folders.create(folder, temp, task.route.result.mode, task.route.result.group)
+
+
+def _complete(folders: Folders, task: Task, target: BinaryIO, is_delimited: bool) -> tuple[str, int]:  # noqa: FBT001
+    """
+    Bring the result to disk, check it, and choose its name.
+
+    Errors: Refused: no CSV. LinkBroken: no length, no chunks, and other rows than went in: maybe cut.
+    """
+    job = task.job
+    folder, wanted = result_place(task)
+    folders.finish(target, folder)
+    rows_out = table.rows_of_result(folders.read_blocks(folder, temp_name(job.id, job.file)))
+    if not is_delimited and rows_out != job.rows:
+        raise LinkBroken(f"the result came without a length and has {rows_out} rows for {job.rows}: maybe cut")
+    return folders.free_target(folder, wanted, job.id, ()), rows_out
 
 
 def result_place(task: Task) -> tuple[Path, str]:
     """Give the folder and the wanted name of the result; sub-folders of the inbox are kept."""
     relative = render_result_name(task.route.result.name, task.job.file, task.job.id)
     return task.route.outbox / os.path.dirname(relative), base_name(relative)
-
-
-def _rows(outside: Outside, folder: Path, name: str) -> int:
-    return table.rows_of_result(outside.folders.read_blocks(folder, name))
