@@ -64,7 +64,7 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
         context.exit(CONFIG_WRONG)
 
 
-@config.command()
+@config.command(epilog=examples("bulkgpt-watchd config example > config.yaml"))
 def example() -> None:
     """Print a configuration with every key, its default and what it is for."""
     from bulkgpt_watchd.config.example import example as write_example

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -75,7 +76,9 @@ def jobs(
     with open_state(load_settings()) as opened:
         found = opened.query(query)[::-1]
     if as_json:
-        click.echo("[" + ",\n ".join(json.dumps(row(job)) for job in found) + "]")
+        for number, job in enumerate(found):  # written one by one: a hundred thousand are 100 MB of text
+            sys.stdout.write((",\n " if number else "[") + json.dumps(row(job)))
+        click.echo("]" if found else "[]")
     elif found:
         show([_table(found, now)])
     else:
@@ -126,6 +129,7 @@ def _note(job: Job) -> str:
 
 @jobs.command(
     name="show",
+    short_help="Tell all about one job.",
     epilog=examples(
         "bulkgpt-watchd jobs show h3k9p2mv",
         "bulkgpt-watchd jobs show h3k             as many characters as tell it from others",

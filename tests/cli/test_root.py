@@ -55,7 +55,7 @@ def test_help_names_every_command_once() -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_command_says_how_it_is_used(name: str) -> None:
-    """Its help names the configuration where it goes by one, and the table's line is like its own."""
+    """Its help has examples, and names the configuration where it goes by one."""
     command = root.get_command(click.Context(root), name)
     ran = invoke(name, "--help")
 
@@ -64,6 +64,7 @@ def test_every_command_says_how_it_is_used(name: str) -> None:
     assert (ran.exit_code, ran.stderr) == (0, "")
     assert ran.stdout.startswith(f"Usage: bulkgpt-watchd {name} ")
     assert ("--config" in ran.stdout) == (name not in {"demo", "sandbox"})
+    assert f"Examples:\n    bulkgpt-watchd {name}" in ran.stdout
 
 
 def test_the_version_is_told() -> None:
