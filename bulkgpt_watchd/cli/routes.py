@@ -78,7 +78,7 @@ def adopt(route: str, as_json: bool) -> None:
     _show(answer, f"adopted: {_named(route)}", as_json=as_json)
 
 
-@click.command(epilog=examples("bulkgpt-watchd config check && bulkgpt-watchd reload"))
+@click.command(epilog=examples("bulkgpt-watchd reload"))
 @config_option
 @json_option
 def reload(as_json: bool) -> None:

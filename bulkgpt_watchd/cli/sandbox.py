@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bulkgpt_watchd.cli.options import examples
-
 from bulkgpt_watchd.cli.ending import CONFIG_WRONG, FAILED, Ended
 from bulkgpt_watchd.cli.options import examples
 

@@ -10,6 +10,7 @@ import pytest
 from bulkgpt_watchd.cli.timeline import COUNTED, WORDS, words
 from bulkgpt_watchd.core.events import Accepted, Event, GaveUp, Prepared
 from bulkgpt_watchd.core.job import SHOWN_AS, Stamp, State
+from bulkgpt_watchd.core.outcomes import what_to_do
 from tests.cli.conftest import Bed
 from tests.sample_jobs import sample_job, step
 
@@ -115,7 +116,7 @@ def test_one_job_is_told_with_why_what_to_do_and_what_happened(bed: Bed) -> None
     assert head.splitlines()[0] == "a1000000  leads/sub/x\\xe9.csv  failed csv_empty"
     facts = dict(re.split(r" {2,}", line, maxsplit=1) for line in head.splitlines()[1:])
     assert facts["why"] == "no rows"
-    assert facts["do"].startswith("Correct the file")
+    assert facts["do"] == what_to_do("csv_empty", job="a1000000", route="leads", other=None)
     assert facts["error"] == "/srv/error/x\\xe9.csv"
     assert [line[21:] for line in history.splitlines()] == [
         "found in the inbox",
