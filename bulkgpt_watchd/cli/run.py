@@ -34,7 +34,7 @@ def run(once: bool, timeout: float | None) -> int:
     from bulkgpt_watchd.core.errors import WatchdError
     from bulkgpt_watchd.service import Service
 
-    service = Service(settings, config_path(), os.environ)
+    service = Service(settings, config_path().absolute(), os.environ)
     try:
         return asyncio.run(service.run(once=once, timeout_s=timeout))
     except ConfigInvalid as invalid:
