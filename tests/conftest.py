@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Generator
 
 import pytest
@@ -21,3 +22,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
             report.outcome = "failed"
             report.longrepr = f"{reason} (an error, since CI=true)"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have counted (`record_property("counted: …", number)`), summed, and the seeds of chance."""
+    counted: Counter[str] = Counter()
+    seeds: set[str] = set()
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name.startswith("counted: "):
+                counted[name.removeprefix("counted: ")] += int(str(value))
+            elif name.startswith("seed: "):
+                seeds.add(f"{name.removeprefix('seed: ')}={value}")
+    for name, number in sorted(counted.items()):
+        terminalreporter.write_line(f"{number:>7} {name}")
+    if seeds:
+        terminalreporter.write_line(f"        chance: {', '.join(sorted(seeds))}")

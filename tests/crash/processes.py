@@ -1,0 +1,212 @@
+"""Run the sandbox, the daemon and droppers of files as they are: processes of their own, files on a disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bulkgpt_watchd.sandbox import answer
+
+COMMAND = (sys.executable, "-m", "bulkgpt_watchd")
+KEY = "sandbox-key"
+
+SCENARIO = """
+faults:
+  - {call: submit, at: middle, delay_s: 0.02, times: always}
+  - {call: submit, at: end, delay_s: 0.03, times: always}
+"""
+"""A network of some distance: without it the moment between the last block and the answer is too short to be hit."""
+
+CONFIG = """
+api:
+  base_url: {base_url}
+  api_key_file: key
+  submit_spacing: 0
+  retry: {{min: 100ms, max: 1s}}
+state: {{path: state/state.db}}
+log: {{format: json}}
+routes:
+  - {{name: leads, workflow_id: w1, folder: leads, settle: 0, scan_every: 1s, hold_backlog: null,
+     poll: {{min: 50ms, max: 500ms}}}}
+  - {{name: orders, workflow_id: w2, folder: orders, settle: 0, scan_every: 1s, hold_backlog: null,
+     poll: {{min: 50ms, max: 500ms}}}}
+"""
+
+ROUTES = ("leads", "orders")
+
+WAITING_MOST = 40
+"""Files in the inboxes above which the dropper rests: enough that every kill meets work, few enough to end soon."""
+
+STARTS_WITHIN_S = 30.0
+"""A start takes half a second; a busy machine may need many times that."""
+
+
+class Dropper:
+    """Drop files of unique content at random times, each by a rename, until told to stop."""
+
+    def __init__(self, root: Path, chance: random.Random) -> None:
+        self.root = root
+        self.dropped: dict[str, bytes] = {}  # path below the root, without the role → content
+        self._chance = chance
+        self._stops = threading.Event()
+        self._thread = threading.Thread(target=self._drop)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stops.set()
+            self._thread.join()
+
+    def _drop(self) -> None:
+        while not self._stops.wait(self._chance.uniform(0.0, 0.08)):
+            if sum(len(os.listdir(self.root / route / "inbox")) for route in ROUTES) > WAITING_MOST:
+                continue
+            number = len(self.dropped)
+            rows = 20_000 if number % 25 == 24 else self._chance.randint(1, 30)
+            content = b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(rows))
+            name = os.fsdecode(b"not utf-8 \xff %d.csv" % number) if number % 10 == 9 else f"{number}.csv"
+            route = self._chance.choice(ROUTES)
+            part = self.root / route / "inbox" / f".{name}"
+            part.write_bytes(content)
+            self.dropped[f"{route}/{name}"] = content
+            part.rename(part.with_name(name))
+
+
+class Bed:
+    """Hold a folder with everything that outlives a daemon."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self.root = root
+        self.chance = random.Random(seed)
+        self.dropper = Dropper(root, random.Random(seed + 1))
+        self.ledger_file = root / "ledger.jsonl"
+        self.log_file = root / "daemon.log"
+        self.config = root / "config.yaml"
+        self.accepted_doubts = 0
+        for route in ROUTES:
+            (root / route / "inbox").mkdir(parents=True)
+        (root / "key").write_text(KEY)
+        (root / "key").chmod(0o600)
+        (root / "scenario.yaml").write_text(SCENARIO)
+
+    @contextmanager
+    def sandbox(self) -> Iterator[None]:
+        """Run a BulkGPT that outlives every daemon, and write the configuration that leads to it."""
+        options = ["--port", "0", "--key", KEY, "--task-seconds", "0.2", "--scenario", str(self.root / "scenario.yaml")]
+        command = [*COMMAND, "sandbox", *options, "--ledger", str(self.ledger_file)]
+        with (
+            open(self.root / "sandbox.log", "wb") as log,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        ):
+            assert process.stdout is not None
+            told = yaml.safe_load("".join(process.stdout.readline() for _ in range(5)))
+            self.config.write_text(CONFIG.format(base_url=told["api"]["base_url"]))
+            try:
+                yield
+            finally:
+                process.terminate()
+                process.stdout.read()
+
+    @contextmanager
+    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run one daemon; whoever still lives at the end is killed."""
+        with (
+            open(self.log_file, "ab") as log,
+            subprocess.Popen([*COMMAND, "run", "--config", str(self.config)], stderr=log) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def wait_for_ready(self, process: subprocess.Popen[bytes], seen_bytes: int) -> None:
+        """Wait until a daemon that began to write its log at *seen_bytes* is ready."""
+
+        def is_ready() -> bool:
+            assert process.poll() is None, self.log_file.read_text(errors="replace")[-3000:]
+            with open(self.log_file, "rb") as log:
+                log.seek(seen_bytes)
+                return b'"daemon.ready"' in log.read()
+
+        wait_until(is_ready, STARTS_WITHIN_S)
+
+    def kill_one(self) -> None:
+        """Start a daemon and kill it: mostly amid its work, one in five amid its start."""
+        seen_bytes = self.log_file.stat().st_size if self.log_file.exists() else 0
+        with self.daemon() as process:
+            if self.chance.random() < 0.2:
+                time.sleep(self.chance.uniform(0.0, 0.8))
+            else:
+                self.wait_for_ready(process, seen_bytes)
+                time.sleep(self.chance.uniform(0.0, 0.5))
+
+    # --- what must be so ----------------------------------------------------------------------------------------------
+
+    def accepted(self) -> Counter[str]:
+        """Count the accepted submits of each content, by its sha256."""
+        return Counter(record["sha256"] for record in self.ledger() if record["accepted"])
+
+    def ledger(self) -> list[dict[str, Any]]:
+        if not self.ledger_file.exists():
+            return []
+        whole, _, _ = self.ledger_file.read_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.split(b"\n") if line]
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Give the lines of all logs with this event; the last line of a killed daemon may be cut."""
+        return [
+            json.loads(line)
+            for line in self.log_file.read_bytes().split(b"\n")
+            if f'"{event}"'.encode() in line and line.endswith(b"}")
+        ]
+
+    def check_instant(self) -> None:
+        """Each dropped file is in one place, each result is whole: the daemon is dead, whenever it died."""
+        dropped = dict(self.dropper.dropped)
+        stands: Counter[bytes] = Counter()
+        for route in ROUTES:
+            for role in ("inbox", "inbox/.bulkgpt-watchd", "error", "archive"):
+                stands.update(path.read_bytes() for path in self.files(route, role))
+            for path in self.files(route, "outbox"):
+                assert path.read_bytes() == answer(dropped[f"{route}/{path.name}"]), path
+        newest = list(dropped)[-1:]  # it may be on its way
+        lost = [name for name, content in dropped.items() if stands[content] != 1 and name not in newest]
+        assert not lost, {name: stands[dropped[name]] for name in lost}
+        assert set(self.accepted().values()) <= {1}
+
+    def files(self, route: str, role: str) -> list[Path]:
+        """Give the visible files of a folder."""
+        folder = self.root / route / role
+        found = folder.iterdir() if folder.exists() else ()
+        return [path for path in found if path.is_file() and not path.name.startswith(".")]
+
+    def left_over(self) -> list[Path]:
+        """Give what must not be there when all has ended: anything in inbox and work, and any dot-file elsewhere."""
+        return [
+            path
+            for route in ROUTES
+            for path in (self.root / route).rglob("*")
+            if path.is_file() and path.name != "route.json" and (path.name.startswith(".") or "/inbox/" in str(path))
+        ]
+
+
+def wait_until(condition: Callable[[], object], within_s: float) -> None:
+    ends_at = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < ends_at, f"not so within {within_s:g} s"
+        time.sleep(0.02)

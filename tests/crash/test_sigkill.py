@@ -1,0 +1,113 @@
+"""Kill the real process with SIGKILL, again and again under load, and let a person answer the doubts in the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bulkgpt_watchd.adapters.sqlite_reader import StateReader
+from bulkgpt_watchd.cli.control import act
+from bulkgpt_watchd.config import load
+from bulkgpt_watchd.core.job import TERMINAL, Job
+from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.sandbox import answer
+from tests.crash.processes import ROUTES, Bed, wait_until
+
+Record = Callable[[str, object], None]
+
+
+@pytest.mark.timeout(240)
+def test_kills_under_load_lose_nothing_and_pay_nothing_twice(tmp_path: Path, record_property: Record) -> None:
+    kill_and_end(tmp_path, 25, record_property)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(1800)
+def test_two_hundred_kills_under_load_lose_nothing_and_pay_nothing_twice(
+    tmp_path: Path, record_property: Record
+) -> None:
+    kill_and_end(tmp_path, 200, record_property)
+
+
+def kill_and_end(root: Path, kills: int, record: Record) -> None:
+    seed = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"CRASH_SEED={seed}")  # noqa: T201  # shown where the test fails
+    bed = Bed(root, seed)
+    with bed.sandbox():
+        with bed.dropper.at_work():
+            for _ in range(kills):
+                bed.kill_one()
+                bed.check_instant()
+        with bed.daemon() as daemon:
+            wait_until(lambda: has_ended(bed), 60 + kills)
+            doubts = check_end(bed)
+            resolve(bed, doubts)
+            wait_until(lambda: has_ended(bed) and all(job.state == "done" for job in jobs_of(bed)), 60 + kills)
+            daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(30) == 0
+    check_all_delivered(bed)
+    record("counted: SIGKILLs under load", kills)
+    record("counted: files dropped under SIGKILLs", len(bed.dropper.dropped))
+    record("counted: doubts left by SIGKILLs", len(doubts))
+    record("counted: doubts left by SIGKILLs that had been accepted", bed.accepted_doubts)
+    record("seed: CRASH_SEED", seed)
+
+
+def jobs_of(bed: Bed) -> list[Job]:
+    with StateReader.open(bed.root / "state" / "state.db") as state:
+        return list(state.query(Query()))
+
+
+def has_ended(bed: Bed) -> bool:
+    jobs = jobs_of(bed)
+    return len(jobs) >= len(bed.dropper.dropped) and all(job.state in TERMINAL for job in jobs)
+
+
+def check_end(bed: Bed) -> list[Job]:
+    """Every file is done or a doubt, and each doubt says so beside its file; give the doubts."""
+    jobs = jobs_of(bed)
+    doubts = [job for job in jobs if job.is_doubt]
+    others = [(job.id, job.state, job.code) for job in jobs if job.state != "done" and not job.is_doubt]
+    assert not others
+    bed.check_instant()
+    assert bed.left_over() == []
+    stands = sorted(str(path) for route in ROUTES for path in bed.files(route, "error"))
+    assert stands == sorted(f"{job.error_path}{end}" for job in doubts for end in ("", ".error.json"))
+    for job in doubts:
+        told = json.loads(Path(f"{job.error_path}.error.json").read_bytes())
+        assert (told["code"], told["job"]) == ("submission_unknown", job.id)
+    assert bed.lines("daemon.bug") == []
+    return doubts
+
+
+def resolve(bed: Bed, doubts: list[Job]) -> None:
+    """Answer each doubt by what BulkGPT's dashboard says."""
+    settings = load(bed.config)
+    tasks = {record["sha256"]: record["task_id"] for record in bed.ledger() if record["accepted"]}
+    for job in doubts:
+        task_id = tasks.get(job.sha256)
+        bed.accepted_doubts += task_id is not None
+        answered = {"not_submitted": True} if task_id is None else {"task_id": task_id}
+        act(settings, "resolve", job_id=job.id, **answered)
+
+
+def check_all_delivered(bed: Bed) -> None:
+    dropped = bed.dropper.dropped
+    for role, expected in (("outbox", answer), ("archive", bytes)):
+        stands = {
+            f"{route}/{path.name}": path.read_bytes()
+            for route in ROUTES
+            for path in bed.files(route, role)
+            if not path.name.endswith(".receipt.json")
+        }
+        assert stands == {name: expected(content) for name, content in dropped.items()}
+    assert [path for route in ROUTES for path in bed.files(route, "error")] == bed.left_over() == []
+    assert bed.accepted() == {hashlib.sha256(content).hexdigest(): 1 for content in dropped.values()}
+    assert bed.lines("daemon.bug") == []
