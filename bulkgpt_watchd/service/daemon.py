@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import sys
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
