@@ -56,13 +56,15 @@ class Deferred:
     """
     It did not work, and nothing was lost: try again later.
 
-    Units: *retry_after_s* wins over our own backoff. Not *is_failure*: it was simply not our turn.
+    Units: *retry_after_s* wins over our own backoff. Not *is_failure*: it was simply not our turn. *is_held*: the gate
+        keeps it, so it has no wait of its own.
     """
 
     reason: str
     retry_after_s: float | None = None
     is_failure: bool = True
     is_bad_result: bool = False
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def advance(job: Job, event: Event, now: float, policy: Policy, jitter: float) -
         raise IllegalTransition(f"{type(event).__name__} cannot happen to a job that is {job.state}")
     new = with_facts(job, event, now, policy)
     if isinstance(event, e.Deferred):
-        new = replace(new, failures=job.failures + event.is_failure, waits_for=event.reason)
+        new = replace(new, failures=job.failures + (event.is_failure and not event.is_held), waits_for=event.reason)
     else:
         new = replace(new, failures=job.failures if isinstance(event, KEEPS_FAILURES) else 0, waits_for=None)
     new = replace(new, state=target, revision=job.revision + 1)
@@ -181,6 +181,8 @@ def _due_at(job: Job, event: Event, now: float, policy: Policy, jitter: float) -
     if job.state in TERMINAL or job.state is State.SUBMITTING:
         return None
     match event:
+        case e.Deferred(is_held=True):  # a mended key is tried at once, and not when each file's own backoff is over
+            return now
         case e.Deferred(retry_after_s=float() | int() as seconds) if seconds > 0:  # zero says nothing: our own backoff
             return now + seconds
         case e.Deferred(is_failure=False):

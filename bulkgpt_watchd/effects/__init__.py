@@ -31,6 +31,10 @@ BUG_TRIES = 10
 """How often an effect may end in a bug of ours before the job is given up as internal_error."""
 
 
+SENDING = frozenset({State.READY, State.SUBMITTING})
+"""States in which a denial shuts the gate for this job too; polls and downloads go on, each with its own backoff."""
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """Hold one effect; *lane* bounds how many of its kind run at once."""
@@ -68,7 +72,9 @@ def event_of(job: Job, error: Exception) -> Event:
             return Deferred(str(error), retry_after_s=seconds)
         case SourceVanished() if GaveUp in TRANSITIONS[job.state] and job.task_id is None:
             return GaveUp("source_lost", str(error))
-        case Denied() | DiskTrouble() | ReplyNotUnderstood() | SourceVanished() | SourceChanged() | NameTaken():
+        case Denied():
+            return Deferred(str(error), is_held=job.state in SENDING)
+        case DiskTrouble() | ReplyNotUnderstood() | SourceVanished() | SourceChanged() | NameTaken():
             return Deferred(str(error))
     return _event_of_bug(job, error)
 

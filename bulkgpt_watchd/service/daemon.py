@@ -244,6 +244,7 @@ class Service:
         await self.discovery.take(new.routes)
         if await scheduler.outside.api.reload_key():
             await scheduler.passage.key_changed()
+            scheduler.wake.set()
         self.log("config.reloaded", "info", routes=[route.name for route in new.routes], needs_restart=needs_restart)
         return {"routes": [route.name for route in new.routes], "needs_restart": needs_restart}
 
