@@ -75,10 +75,11 @@ def poll_delay(job: Job, now: float, policy: Policy, jitter: float) -> float:
     """
     Say when to ask about a running task again, guided by its counters.
 
-    Shape: with rows done, the rest is predicted from the rate so far; without, the age of the task guides.
+    Shape: while rows are being done, the rest is predicted from the rate so far; before and after, the age of the task
+        guides: one that never says that it is complete must not be asked at the shortest pause for days.
     """
     age_s = max(0.0, now - (job.submitted_at if job.submitted_at is not None else now))
-    if job.rows_done and job.rows_total and age_s > 0:
+    if job.rows_done and job.rows_total and job.rows_done < job.rows_total and age_s > 0:
         rest_s = (job.rows_total - job.rows_done) * age_s / job.rows_done
         wanted_s = rest_s * POLL_SHARE_OF_REST
     else:

@@ -65,8 +65,6 @@ def test_polls_keep_to_their_bounds_whatever_is_told(job: Job, now: float, jitte
         (running(100, 5, 6), 10),  # twenty to go
         (running(1000, 10, 1000), 60),  # 99,000 to go
         (running(100, 99, 100), 2),  # one to go
-        (running(100, 100, 100), 2),
-        (running(100, 120, 100), 2),  # more than all: counters are not to be trusted
     ],
 )
 def test_counters_tell_when_a_task_may_be_complete(job: Job, seconds: float) -> None:
@@ -77,8 +75,8 @@ def test_counters_tell_when_a_task_may_be_complete(job: Job, seconds: float) -> 
 @pytest.mark.parametrize(
     ("age_s", "seconds"), [(-50, 2), (0, 2), (10, 2), (100, 10), (300, 30), (600, 60), (DAY_S, 60)]
 )
-@pytest.mark.parametrize("counters", [(None, None), (None, 24), (0, 24), (12, None), (12, 0)])
-def test_without_counters_the_age_of_a_task_guides(
+@pytest.mark.parametrize("counters", [(None, None), (None, 24), (0, 24), (12, None), (12, 0), (24, 24), (25, 24)])
+def test_where_counters_predict_nothing_the_age_of_a_task_guides(
     age_s: float, seconds: float, counters: tuple[int | None, int | None]
 ) -> None:
     assert poll_delay(running(age_s, *counters), NOW, POLICY, 0.0) == pytest.approx(seconds)
@@ -88,7 +86,7 @@ def test_a_task_of_unknown_age_is_asked_about_soon() -> None:
     assert poll_delay(sample_job("a"), NOW, POLICY, 0.0) == 2
 
 
-@given(st.integers(1, 1000), st.integers(1, 1000), st.floats(1, 1e6))
+@given(st.integers(1, 999), st.integers(1, 999), st.floats(1, 1e6))
 def test_the_more_is_done_the_sooner_it_is_asked_about(one: int, other: int, age_s: float) -> None:
     less, more = sorted((one, other))
     assert poll_delay(running(age_s, more, 1000), NOW, POLICY, 0.0) <= poll_delay(
