@@ -18,8 +18,9 @@ from bulkgpt_watchd.cli.words import at_s, bar, count, local, span
 from bulkgpt_watchd.core.errors import WatchdError
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.names import printable
-from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION, OUTCOMES
+from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.status import NEEDS_DECISION
 from bulkgpt_watchd.core.status import status as content_of
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ EVERY_S = 1.0
 """How often --watch looks again."""
 
 UNDER_WAY = (State.SUBMITTING, State.SUBMITTED, State.FINISHED, State.FETCHED, State.DELIVERED)
-
-DOUBTS = Query(codes=tuple(sorted(HOLDS_A_QUESTION)), states=(State.FAILING, State.FAILED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def _look(settings: Settings) -> Seen:
     now = time.time()
     with open_state(settings) as state:
         facts, counts = state.facts(), state.counts()
-        doubts = [job for job in state.query(DOUBTS) if not job.is_closed and job.superseded_by is None]
+        doubts = state.query(NEEDS_DECISION)
         under_way = state.query(Query(states=UNDER_WAY, limit=SHOWN_AT_MOST))
     content = content_of(facts, counts, doubts, now=now, is_running=is_running(settings, facts))
     return Seen(content, under_way[::-1], now)

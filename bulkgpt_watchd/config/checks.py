@@ -6,7 +6,6 @@ Each check notes its mistakes in the document.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +17,6 @@ from bulkgpt_watchd.config.models import ConfigFile
 from bulkgpt_watchd.config.quantities import format_duration
 from bulkgpt_watchd.config.route import FOLDERS, RouteEntry, RouteOptions, merge
 from bulkgpt_watchd.core.names import OURS, render_marker_name
-
-LONGEST_SOCKET_BYTES = 107
-"""sun_path of a Unix socket holds 108 bytes with its final NUL. Source: unix(7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +63,6 @@ def _draft(document: Document, defaults: RouteOptions, index: int, entry: RouteE
 def check_values(document: Document, config: ConfigFile, drafts: Sequence[Draft]) -> None:
     """Check the rules between keys of one file."""
     _check_order(document, [("api", "retry")], config.api.retry.min, config.api.retry.max)
-    if (socket := config.control.socket) and len(os.fsencode(socket)) > LONGEST_SOCKET_BYTES:
-        document.note(("control", "socket"), f"is longer than the {LONGEST_SOCKET_BYTES} bytes of a socket's path")
     names: dict[str, Draft] = {}
     for draft in drafts:
         first = names.setdefault(draft.entry.name, draft)

@@ -12,10 +12,15 @@ from typing import Any
 from bulkgpt_watchd.core import gate as gate_rules
 from bulkgpt_watchd.core.job import SHOWN_AS, Job, State
 from bulkgpt_watchd.core.names import printable
+from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
+from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.shown import rfc3339, row
 
 EVERY_ROUTE = "*"
 """Key of a pause of all routes."""
+
+NEEDS_DECISION = Query(codes=tuple(sorted(HOLDS_A_QUESTION)), states=(State.FAILING, State.FAILED))
+"""What to ask the store for, to have the jobs that may wait for a person's answer."""
 
 
 def status(
@@ -29,8 +34,9 @@ def status(
     """
     Put together what a person wants to know at one look.
 
-    Shape: *doubts* are the failed jobs that wait for a person's answer.
+    Shape: *doubts* is what the store gave for NEEDS_DECISION; those that were answered are left out.
     """
+    doubts = [job for job in doubts if not job.is_closed and job.superseded_by is None]
     gate = gate_rules.from_json(facts.get("gate"))
     pauses = {key: pause for key, pause in (facts.get("pauses") or {}).items() if _is_on(pause, now)}
     names = sorted({*(facts.get("routes") or {}), *(route for route, _ in counts)})

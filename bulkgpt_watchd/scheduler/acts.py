@@ -54,9 +54,8 @@ class Acts:
         if not failed:
             chosen = [await self._job(job_id) for job_id in jobs]
             events = [await self._retry_event(job, pay_again=pay_again) for job in chosen]
-            for job, event in zip(chosen, events, strict=True):
-                await self._carry_out(by, "retry", job, event)
-            return {"jobs": [row(job) for job in chosen], "left": []}
+            pairs = zip(chosen, events, strict=True)
+            return {"jobs": [row(await self._carry_out(by, "retry", *pair)) for pair in pairs], "left": []}
         done: list[Job] = []
         left: list[dict[str, str]] = []
         routes = None if route is None else (self._inbox(route).name,)
@@ -64,8 +63,8 @@ class Acts:
             if job.is_closed or job.superseded_by is not None or job.route not in self.scheduler.inboxes:
                 continue
             try:
-                await self._carry_out(by, "retry", job, await self._retry_event(job, pay_again=pay_again))
-                done.append(job)
+                event = await self._retry_event(job, pay_again=pay_again)
+                done.append(await self._carry_out(by, "retry", job, event))
             except CommandRefused as error:
                 left.append({"job": job.id, "reason": str(error)})
         return {"jobs": [row(job) for job in done], "left": left}
@@ -80,14 +79,14 @@ class Acts:
         if abandon:
             if job.state is not State.FAILED:
                 raise CommandRefused(f"job {job.id} is still on its way to the error folder; try again in a moment")
-            await self._carry_out(by, "resolve --abandon", job, Abandoned())
+            job = await self._carry_out(by, "resolve --abandon", job, Abandoned())
         elif task_id is not None:
             await self._ask_about(job, task_id)
             event = Recalled(task_id, await self._file_of(job))
-            await self._carry_out(by, f"resolve --task-id {task_id}", job, event)
+            job = await self._carry_out(by, f"resolve --task-id {task_id}", job, event)
         elif not_submitted:
             event = Recalled(None, await self._file_of(job, must_exist=True))
-            await self._carry_out(by, "resolve --not-submitted", job, event)
+            job = await self._carry_out(by, "resolve --not-submitted", job, event)
         return {"job": row(job)}
 
     async def redeliver(self, by: str, job_id: str) -> dict[str, Any]:
@@ -96,10 +95,10 @@ class Acts:
         if job.task_id is None or (job.code in HOLDS_A_QUESTION and job.state in GAVE_UP):
             raise CommandRefused(f"job {job.id} has no task whose result could be fetched" + _code(job))
         if job.state is State.DONE:
-            await self._carry_out(by, "redeliver", job, Reopened())
+            job = await self._carry_out(by, "redeliver", job, Reopened())
         elif job.state in GAVE_UP:
             event = Recalled(job.task_id, await self._file_of(job), takes_partial=True)
-            await self._carry_out(by, "redeliver", job, event)
+            job = await self._carry_out(by, "redeliver", job, event)
         else:
             raise CommandRefused(f"job {job.id} is {row(job)['state']}; its result comes by itself")
         return {"job": row(job)}
@@ -201,11 +200,13 @@ class Acts:
         except WatchdError as error:
             raise CommandRefused(f"BulkGPT could not be asked about task {task_id}: {error}") from error
 
-    async def _carry_out(self, by: str, action: str, job: Job, event: Event) -> None:
-        if await self.scheduler.book.commit(job, event) is None:
+    async def _carry_out(self, by: str, action: str, job: Job, event: Event) -> Job:
+        new = await self.scheduler.book.commit(job, event)
+        if new is None:
             raise CommandRefused(f"job {job.id} has just moved on; look at it again")
         self.scheduler.wake.set()
         await self._audit(by, action, job.id, printable(job.file))
+        return new
 
     async def _audit(self, by: str, action: str, target: str, detail: str) -> None:
         now = self.scheduler.outside.clock.now()

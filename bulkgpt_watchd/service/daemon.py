@@ -21,10 +21,8 @@ from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
 from bulkgpt_watchd.core.job import State
-from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
-from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.shown import rfc3339
-from bulkgpt_watchd.core.status import status
+from bulkgpt_watchd.core.status import NEEDS_DECISION, status
 from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.loop import Scheduler
@@ -200,7 +198,7 @@ class Service:
                 await asyncio.wait_for(scheduler.wake.wait(), wait_s)
             except TimeoutError:
                 continue
-        return 0
+        return HELD  # told to stop before all had ended
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the loop turns and the store's thread answers; a full disk must not get us killed."""
@@ -256,7 +254,6 @@ class Service:
 
     async def _status(self) -> dict[str, Any]:
         store = self.scheduler.outside.store
-        doubts = await store.query(Query(codes=tuple(sorted(HOLDS_A_QUESTION)), states=(State.FAILING, State.FAILED)))
+        doubts = await store.query(NEEDS_DECISION)
         now = self.scheduler.outside.clock.now()
-        waiting = [job for job in doubts if not job.is_closed and job.superseded_by is None]
-        return status(await store.facts(), await store.counts(), waiting, now=now, is_running=True)
+        return status(await store.facts(), await store.counts(), doubts, now=now, is_running=True)

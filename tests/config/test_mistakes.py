@@ -77,7 +77,6 @@ MistakesOf = Callable[[str | bytes], list[str]]
         ("api: {api_key_file: 5}", "1:21: api.api_key_file: must be a path"),
         ('state: {path: ""}', "1:15: state.path: must be a path"),
         ('state: {path: "a\\0b"}', "1:15: state.path: must be a path without NUL characters"),
-        (f"control: {{socket: /{'s' * 107}}}", "1:19: control.socket: is longer than the 107 bytes of a socket's path"),
         ("log: {format: xml}", "1:15: log.format: must be auto, console or json"),
         ("log: {level: 1}", "1:14: log.level: must be debug, info, warning or error"),
         ("defaults: {poll: {min: 2m}}", "1:24: defaults.poll.min: min (2m) must not be larger than max (1m)"),
