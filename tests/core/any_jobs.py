@@ -63,7 +63,12 @@ EVENTS: dict[type[Any], st.SearchStrategy[Any]] = {
     e.Passed: st.builds(e.Passed, TEXT),
     e.Accepted: st.builds(e.Accepted, st.sampled_from(TASK_IDS)),
     e.Deferred: st.builds(
-        e.Deferred, TEXT, st.none() | st.floats(0, 3e7), is_failure=st.booleans(), is_bad_result=st.booleans()
+        e.Deferred,
+        TEXT,
+        st.none() | st.floats(0, 3e7),
+        is_failure=st.booleans(),
+        is_bad_result=st.booleans(),
+        is_held=st.booleans(),
     ),
     e.Progressed: st.builds(e.Progressed, TEXT, **ROWS),
     e.TaskMissed: st.builds(e.TaskMissed, TEXT),

@@ -79,6 +79,14 @@ def test_what_was_not_its_turn_is_looked_at_after_the_shortest_wait() -> None:
     assert due_s(State.READY, e.Deferred("paused", is_failure=False), failures=9) == 5
 
 
+@pytest.mark.parametrize("state", [State.READY, State.SUBMITTING])
+def test_what_the_gate_holds_has_no_wait_of_its_own(state: State) -> None:
+    """It is tried as soon as the gate opens, and was no fault of the file."""
+    job = sample_job("a", state=state, failures=9)
+    held = advance(job, e.Deferred("HTTP 401", is_held=True), NOW, POLICY, 0.0)
+    assert (held.due_at, held.failures, held.waits_for) == (NOW, 9, "HTTP 401")
+
+
 @pytest.mark.parametrize("event", [e.Disturbed(STAMP), e.Claimed(STAMP, is_settled=False)])
 def test_a_file_that_somebody_writes_to_has_to_be_quiet_again(event: Event) -> None:
     state = State.READY if isinstance(event, e.Disturbed) else State.DISCOVERED
