@@ -1,0 +1,199 @@
+"""What `status --json` says (contract: commands)."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from bulkgpt_watchd.core import gate as rules
+from bulkgpt_watchd.core.gate import Gate
+from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.status import EVERY_ROUTE, status
+from tests.core.any_jobs import NOW
+from tests.sample_jobs import sample_job
+
+RETRY_S = (5.0, 600.0)
+SHUT = rules.doubt(Gate(), 0, "no answer", NOW, RETRY_S)
+HALF = rules.half(SHUT)
+LOCKED = Gate(position="shut", reason="three doubts", since=NOW, shut_at=NOW)
+DENIED = rules.denied(rules.accepted(Gate(), "orders", "w2", NOW), 0, "leads", 403, "forbidden", NOW, RETRY_S)
+REJECTED = rules.rejected(Gate(rejected={"w1": 2}), "w1", "no such workflow", NOW, RETRY_S)
+DOUBT = sample_job("d0ubt", state=State.FAILED, code="submission_unknown", message="no answer")
+ROUTES = {"leads": {"workflow_id": "w1", "inbox": "/srv/leads"}, "orders": {"workflow_id": "w2", "inbox": "/srv/o"}}
+
+
+def told(gate: Gate | None = None, *, doubts: tuple[Job, ...] = (), at: float = NOW, **facts: Any) -> dict[str, Any]:
+    """Give the status as a reader of its JSON gets it."""
+    remembered = {"routes": ROUTES, "gate": None if gate is None else rules.to_json(gate)} | facts
+    content: dict[str, Any] = status(json.loads(json.dumps(remembered)), {}, doubts, now=at, is_running=True)
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    text.encode()
+    read: dict[str, Any] = json.loads(text)
+    return read
+
+
+def routes(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {route["name"]: route for route in content["routes"]}
+
+
+def pause(until: float | None = None, reason: str = "by anna") -> dict[str, Any]:
+    return {"reason": reason, "since": NOW, "until": until}
+
+
+# --- all is well ------------------------------------------------------------------------------------------------------
+
+
+def test_a_daemon_without_trouble_is_ok() -> None:
+    content = told()
+    assert content["state"] == "ok"
+    assert (content["gate"], content["gate_reason"], content["paused"]) == ("open", None, False)
+    assert content["problems"] == []
+    assert content["running"] is True
+    for route in content["routes"]:
+        assert route["available"] is True
+        assert (route["gate"], route["gate_reason"], route["paused"]) == ("open", None, False)
+
+
+def test_a_state_that_knows_nothing_yet_can_be_told() -> None:
+    content = status({}, {}, (), now=NOW, is_running=False)
+    assert (content["state"], content["gate"], content["routes"], content["running"]) == ("ok", "open", [], False)
+
+
+def test_jobs_are_counted_by_route_and_by_what_people_see() -> None:
+    counts = {
+        ("leads", State.DISCOVERED): 1,
+        ("leads", State.CLAIMED): 2,
+        ("leads", State.READY): 4,
+        ("leads", State.RECALLED): 8,
+        ("leads", State.FINISHED): 1,
+        ("leads", State.FETCHED): 2,
+        ("leads", State.DELIVERED): 4,
+        ("leads", State.FAILING): 8,
+        ("leads", State.SUBMITTED): 3,
+        ("removed", State.DONE): 5,
+    }
+    content = routes(status({"routes": ROUTES}, counts, (), now=NOW, is_running=True))
+    assert {key: content["leads"][key] for key in ("waiting", "submitting", "running", "delivering", "done")} == (
+        {"waiting": 15, "submitting": 0, "running": 3, "delivering": 15, "done": 0}
+    )
+    assert content["removed"]["done"] == 5
+    assert content["orders"]["waiting"] == 0
+
+
+# --- the gate ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", [SHUT, HALF, LOCKED])
+def test_a_gate_that_is_not_open_is_shut_for_all_and_degrades(gate: Gate) -> None:
+    """Half open is shut."""
+    content = told(gate)
+    assert (content["state"], content["gate"], content["gate_reason"]) == ("degraded", "shut", gate.reason)
+    assert [(route["gate"], route["gate_reason"]) for route in content["routes"]] == [("shut", gate.reason)] * 2
+    assert any(str(gate.reason) in problem for problem in content["problems"])
+
+
+def test_it_says_when_it_tries_again_or_that_a_person_has_to() -> None:
+    assert told(SHUT)["gate_next_try_at"] == "2027-01-15T08:00:05.000Z"
+    assert told(SHUT)["gate_needs_resume"] is False
+    assert told(LOCKED)["gate_next_try_at"] is None
+    assert told(LOCKED)["gate_needs_resume"] is True
+
+
+@pytest.mark.parametrize(("gate", "reason"), [(DENIED, "forbidden"), (REJECTED, "no such workflow")])
+def test_one_route_or_workflow_that_is_held_shuts_the_gate_of_its_routes_alone(gate: Gate, reason: str) -> None:
+    content = told(gate)
+    assert (content["state"], content["gate"]) == ("degraded", "open")
+    leads, orders = routes(content)["leads"], routes(content)["orders"]
+    assert (leads["gate"], leads["gate_reason"], leads["held_until"]) == ("shut", reason, "2027-01-15T08:10:00.000Z")
+    assert (orders["gate"], orders["gate_reason"], orders["held_until"]) == ("open", None, None)
+
+
+def test_a_hold_stays_one_while_its_trial_is_due() -> None:
+    leads = routes(told(DENIED, at=NOW + 600))["leads"]
+    assert (leads["gate"], leads["held_until"]) == ("shut", None)
+
+
+# --- pauses -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_of_all_is_told_with_its_end_and_for_each_route() -> None:
+    content = told(pauses={EVERY_ROUTE: pause(NOW + 3600)})
+    assert content["paused"] is True
+    assert content["pause"] == {
+        "reason": "by anna",
+        "since": "2027-01-15T08:00:00.000Z",
+        "until": "2027-01-15T09:00:00.000Z",
+    }
+    assert [route["paused"] for route in content["routes"]] == [True, True]
+
+
+def test_a_pause_of_one_route_is_told_for_that_one_alone() -> None:
+    content = told(pauses={"leads": pause()})
+    assert content["paused"] is False
+    assert {name: route["paused"] for name, route in routes(content).items()} == {"leads": True, "orders": False}
+    assert routes(content)["leads"]["pause"]["until"] is None
+
+
+def test_a_pause_ends_by_itself() -> None:
+    pauses = {"leads": pause(NOW + 10), EVERY_ROUTE: pause(NOW + 20)}
+    assert told(pauses=pauses, at=NOW + 19)["paused"] is True
+    ended = told(pauses=pauses, at=NOW + 20)
+    assert (ended["paused"], ended["pause"]) == (False, None)
+    assert [route["paused"] for route in ended["routes"]] == [False, False]
+
+
+def test_a_person_who_pauses_degrades_nothing() -> None:
+    assert told(pauses={EVERY_ROUTE: pause()})["state"] == "ok"
+
+
+# --- routes and jobs in trouble ---------------------------------------------------------------------------------------
+
+
+def test_a_route_that_cannot_be_used_says_why_and_since_when() -> None:
+    content = told(health={"leads": {"reason": "inbox is missing", "since": NOW}})
+    leads, orders = routes(content)["leads"], routes(content)["orders"]
+    assert content["state"] == "degraded"
+    assert (leads["available"], leads["reason"]) == (False, "inbox is missing")
+    assert leads["unavailable_since"] == "2027-01-15T08:00:00.000Z"
+    assert orders["available"] is True
+
+
+@pytest.mark.parametrize(
+    "health",
+    [{"disk_low": "4 bytes free"}, {"unreadable": {os.fsdecode(b"k\xe4ufer.csv"): "permission denied"}}],
+)
+def test_other_trouble_of_a_route_degrades_it_and_leaves_it_available(health: dict[str, Any]) -> None:
+    content = told(health={"leads": health})
+    assert content["state"] == "degraded"
+    assert routes(content)["leads"]["available"] is True
+    assert len(content["problems"]) == 1
+    assert "route leads" in content["problems"][0]
+
+
+def test_an_unreadable_file_is_named_as_it_can_be_printed() -> None:
+    health = {"leads": {"unreadable": {os.fsdecode(b"k\xe4ufer.csv"): "permission denied"}}}
+    assert routes(told(health=health))["leads"]["unreadable"] == [r"k\xe4ufer.csv"]
+
+
+def test_a_doubt_waits_for_a_person_and_degrades() -> None:
+    content = told(doubts=(DOUBT,))
+    assert content["state"] == "degraded"
+    assert [job["job"] for job in content["doubts"]] == ["d0ubt"]
+    assert any("d0ubt" in problem for problem in content["problems"])
+
+
+# --- nothing secret ---------------------------------------------------------------------------------------------------
+
+
+def test_nothing_that_is_remembered_of_a_route_or_elsewhere_is_told_unasked() -> None:
+    secret = "s3cret"
+    content = told(
+        routes={"leads": {"workflow_id": "w1", "inbox": "/srv/leads", "headers": secret}},
+        health={"leads": {"reason": None, "note": secret}},
+        api_key=secret,
+        mounts={"leads": {"inbox": [secret, "ext4"]}},
+    )
+    assert secret not in json.dumps(content)
