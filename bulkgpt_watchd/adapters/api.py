@@ -118,6 +118,8 @@ class HttpApi:
         finally:
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
+            if call.cancelled() or call.exception() is not None:
+                body.abort()
         return read_submit_reply(reply, passed=body.has_passed, now=self._clock.now())
 
     async def status(self, task_id: str) -> TaskStatus:

@@ -72,6 +72,7 @@ class UploadBody(aiohttp.Payload):
         loop = asyncio.get_running_loop()
         self.at_point: asyncio.Future[None] = loop.create_future()
         self._released: asyncio.Future[None] = loop.create_future()
+        self._transport: asyncio.Transport | None = None
         self.failure: Exception | None = None
         self.is_answered = False
         self.has_passed = False
@@ -81,12 +82,18 @@ class UploadBody(aiohttp.Payload):
         if not self._released.done():
             self._released.set_result(None)
 
+    def abort(self) -> None:
+        """Cut the connection of a call that failed: closed politely, it lives until a peer that stalls reads on."""
+        if self._transport is not None:
+            self._transport.abort()
+
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002
         """
         Write all, with the wait in it.
 
         Errors: all that is raised here ends the connection, so a body that is not whole is never taken for one.
         """
+        self._transport = cast("StreamWriter", writer).transport
         try:
             last = await self._write_all_but_last(writer)
             is_small = self._size - len(last) <= SMALL_BYTES

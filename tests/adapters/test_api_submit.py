@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import tracemalloc
 
 import pytest
@@ -374,6 +375,22 @@ async def test_what_lies_in_our_kernel_only_has_not_arrived(blocks: int, pass_po
         stop.set()
 
     assert pass_point.calls == 0
+
+
+async def test_a_peer_that_stalls_is_left_with_its_connection(pass_point: PassPoint) -> None:
+    """Each try of a submit would leave a socket and its buffer behind otherwise, for as long as the peer lives."""
+    stop = asyncio.Event()
+
+    async def read_nothing(exchange: Exchange) -> None:  # noqa: ARG001
+        await stop.wait()
+
+    async with Loopback(read_nothing, buffer_bytes=4096) as server, make_api(server.url, timeout_s=0.2) as api:
+        opened = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await api.submit(upload_of(LARGE), pass_point)
+        assert len(os.listdir("/proc/self/fd")) == opened + 3, "those of the peer, which is in this process too"
+        stop.set()
 
 
 async def test_a_file_of_60_mb_is_sent_in_constant_memory(pass_point: PassPoint) -> None:
