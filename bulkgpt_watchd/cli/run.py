@@ -7,7 +7,7 @@ import os
 
 import click
 
-from bulkgpt_watchd.cli.ending import FAILED
+from bulkgpt_watchd.cli.ending import FAILED, ended_by
 from bulkgpt_watchd.cli.options import config_option, config_path, duration, examples, load_settings
 
 
@@ -24,7 +24,8 @@ def run(once: bool, timeout: float | None) -> int:
     """
     Run the daemon in the foreground.
 
-    TERM and INT stop it gracefully, HUP reads the configuration again. Its log goes to stderr.
+    TERM and INT stop it gracefully, HUP reads the configuration again. Its log goes to stderr; from its first line on,
+    nothing else does.
     """
     if timeout is not None and not once:
         raise click.UsageError("--timeout goes with --once")
@@ -39,8 +40,10 @@ def run(once: bool, timeout: float | None) -> int:
         return asyncio.run(service.run(once=once, timeout_s=timeout))
     except ConfigInvalid as invalid:
         raise Misconfigured(invalid.mistakes) from None
-    except WatchdError:
-        raise
+    except WatchdError as error:
+        ended = ended_by(error)
+        service.log("daemon.failed", "error", reason=ended.message, exit_code=ended.exit_code)
+        return ended.exit_code
     except Exception:  # noqa: BLE001 a bug; the log is where an operator finds its traceback
         service.log("daemon.bug", "error", exc_info=True)
         return FAILED

@@ -76,6 +76,7 @@ class Service:
         Errors: ConfigInvalid (the key cannot be read), StateLocked, StateUnusable.
         """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        read_api_key(self.settings, self.environ)  # before the first line, as every other mistake of the configuration
         self._configure_log()
         self.log("daemon.started", "info", version=__version__, config=str(self.config_path), pid=os.getpid())
         async with AsyncExitStack() as stack:

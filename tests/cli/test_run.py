@@ -1,4 +1,4 @@
-"""What `run` says when it cannot start: one line on stderr, or every mistake, and its exit code."""
+"""What `run` says when it cannot start: one line of its log, or every mistake, and its exit code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def test_a_state_that_another_daemon_holds_ends_with_12(bed: Bed) -> None:
         ran = bed.cli("run")
 
     assert ran.exit_code == 12
-    assert last_line(ran).startswith(f"bulkgpt-watchd: the state {bed.state} is held by another instance")
+    failed = json.loads(last_line(ran))
+    assert (failed["event"], failed["exit_code"]) == ("daemon.failed", 12)
+    assert failed["reason"].startswith(f"the state {bed.state} is held by another instance")
 
 
 def _garbage(bed: Bed) -> None:
@@ -61,7 +63,9 @@ def test_a_state_that_cannot_be_used_ends_with_74(bed: Bed, harm: Callable[[Bed]
     ran = bed.cli("run")
 
     assert (ran.exit_code, ran.stdout) == (74, "")
-    assert last_line(ran).startswith("bulkgpt-watchd: the ")
+    failed = json.loads(last_line(ran))
+    assert (failed["event"], failed["level"], failed["exit_code"]) == ("daemon.failed", "error", 74)
+    assert failed["reason"].startswith("the ")
     assert "Traceback" not in ran.stderr
 
 
