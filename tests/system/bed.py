@@ -80,6 +80,10 @@ class Daemon:
         """Wait for the first line with this event and these facts."""
         return wait(lambda: self.told(event, **facts) or None, f"{event} {facts}", within_s, self)[0]
 
+    def wait_for_lines(self, count: int) -> None:
+        """Wait until the log has so many lines."""
+        wait(lambda: self.log_file.read_bytes().count(b"\n") >= count, f"{count} lines", SOON_S, self)
+
     def ended(self, within_s: float = SOON_S) -> int:
         """Wait for its end; give the exit code."""
         return self.process.wait(within_s)
