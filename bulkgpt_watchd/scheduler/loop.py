@@ -49,7 +49,8 @@ class Scheduler:
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     looking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _passed: dict[str, Job] = field(default_factory=dict)  # past their point of no return
+    _passing: set[str] = field(default_factory=set)  # at their point of no return, or past it: no longer cut short
+    _passed: dict[str, Job] = field(default_factory=dict)  # past their point of no return, as they now stand
     _epochs: dict[str, int] = field(default_factory=dict)  # the gate's epoch when a submit was started
     _probing: asyncio.Task[None] | None = None
 
@@ -100,7 +101,7 @@ class Scheduler:
         self.book.is_stopping = True
         self.wake.set()
         for job_id, task in self.running.items():
-            if job_id not in self._passed:
+            if job_id not in self._passing:
                 task.cancel()
         for task in self._background():
             task.cancel()
@@ -185,6 +186,7 @@ class Scheduler:
             self.log("daemon.bug", "error", exc_info=True, **of_job(job))
         finally:
             self.passage.end_turn(job.id)
+            self._passing.discard(job.id)
             for kept in (self.running, self.lanes.running, self._passed, self._epochs):
                 kept.pop(job.id, None)
             self.wake.set()
@@ -213,6 +215,7 @@ class Scheduler:
         rule = duplicate_rule(self._task(job, inbox), self.outside.clock.now())
         change = self.book.change(job, Passed(workflow_id))
         limit = self.book.api.max_outstanding
+        self._passing.add(job.id)  # before the commit, which is carried out even where its waiter is cancelled
         try:
             refusal = await self.outside.store.pass_point(
                 change, max_outstanding=limit, obstacle=lambda twins: obstacle(job, twins, rule)
