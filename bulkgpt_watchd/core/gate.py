@@ -97,7 +97,7 @@ def accepted(gate: Gate, route: str, workflow_id: str, now: float) -> Gate:
     )
     if gate.position == "shut":
         return gate
-    return replace(gate, position="open", reason=None, since=None, shut_at=None, probe_at=None, trials_from=None)
+    return replace(gate, position="open", reason=None, since=None, shut_at=None, trials_from=None)
 
 
 def doubt(gate: Gate, epoch: int, reason: str, now: float, retry_s: tuple[float, float]) -> Gate:

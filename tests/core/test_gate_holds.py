@@ -130,6 +130,14 @@ def test_a_person_ends_the_hold_of_one_route_or_of_all(gate: Gate) -> None:
         assert rules.resumed(gate, route, "w").holds("leads", "w", NOW) is None
 
 
+@pytest.mark.parametrize("route", ["leads", None])
+@pytest.mark.parametrize("gate", [Gate(), rules.restarted(Gate(), 1, NOW)])
+def test_a_person_who_resumes_bears_three_rejections_anew(gate: Gate, route: str | None) -> None:
+    gate = rules.resumed(rejected(gate, 3), route, "w")
+    assert rejected(gate, 2).workflows == {}
+    assert rejected(gate, 3).workflows.keys() == {"w"}
+
+
 def test_a_trial_that_is_refused_again_holds_for_another_retry_max() -> None:
     gate = rejected(rejected(Gate(), 3), 1)
     assert gate.workflows["w"].try_at == NOW + 600

@@ -114,6 +114,12 @@ def test_after_task_timeout_a_readable_answer_ends_the_wait(state: State, status
     assert code_of(verdict(task(state, **IMPATIENT), status)) == code
 
 
+def test_the_time_since_the_last_answer_counts_too() -> None:
+    almost_s = POLICY.task_timeout_s - 60
+    assert isinstance(verdict(task(patience_s=almost_s, asked_at=NOW - 59), RUNNING), Progressed)
+    assert code_of(verdict(task(patience_s=almost_s, asked_at=NOW - 60), RUNNING)) == "task_timeout"
+
+
 def test_a_result_that_comes_after_task_timeout_is_taken_all_the_same() -> None:
     assert isinstance(verdict(task(**IMPATIENT), COMPLETED), Finished)
 
