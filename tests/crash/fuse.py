@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import RLock
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 from bulkgpt_watchd.adapters.sqlite import SqliteStore
 from bulkgpt_watchd.adapters.sqlite_thread import CommitThread
@@ -50,20 +50,24 @@ class Fuse:
             if self.skips is not None and self.skips in step:
                 return
             self.steps.append(step)
-            self.is_blown = len(self.steps) == self.at
-            if self.is_blown:
+            if len(self.steps) == self.at:
+                self.is_blown = True
                 self._loop.call_soon_threadsafe(self.blown.set)
                 self.check()
 
+    @property
+    def is_dead(self) -> bool:
+        return self.is_blown
+
     def check(self) -> None:
         """Let nobody act who is dead."""
-        if self.is_blown:
+        if self.is_dead:
             raise Killed(self.steps[-1])
 
     @property
     def instant(self) -> str:
         """Name the boundary of the kill."""
-        return f"killed at boundary {self.at}: {self.steps[-1]}" if self.is_blown else "not killed"
+        return f"killed at boundary {self.at}: {self.steps[self.at - 1]}" if self.at and self.is_blown else "not killed"
 
 
 Refusal = Callable[[str, str], int | None]
@@ -72,6 +76,16 @@ Refusal = Callable[[str, str], int | None]
 
 def on_local_disk(_name: str, _step: str) -> int | None:
     return None
+
+
+class Term(Fuse):
+    """Be a fuse that asks for a graceful end, as SIGTERM does; what threads still do dies with the process."""
+
+    has_ended = False
+
+    @property
+    def is_dead(self) -> bool:
+        return self.has_ended
 
 
 class FusedKernel(Hooked):
@@ -120,7 +134,7 @@ class _Gate:
 
     def ask(self, run: Callable[[sqlite3.Connection], T], *, writes: bool) -> asyncio.Future[T]:
         def unless_dead(connection: sqlite3.Connection) -> T:
-            if self.fuse.is_blown:
+            if self.fuse.is_dead:
                 error = sqlite3.OperationalError("killed")
                 error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # undoes the whole transaction
                 raise error
@@ -206,11 +220,11 @@ async def live(place: Place, fuse: Fuse, life: Life, refusal: Refusal = on_local
 
     lived, blown = asyncio.create_task(all_of_it()), asyncio.create_task(fuse.blown.wait())
     await asyncio.wait({lived, blown}, return_when=asyncio.FIRST_COMPLETED)
-    if not fuse.is_blown:
-        blown.cancel()
-        lived.result()
-        place.api.boundary = _nothing
-        await daemon.stop()
+    if not fuse.is_dead:
+        await _end(daemon, lived, blown)
+        if isinstance(fuse, Term):
+            with fuse.lock:
+                fuse.has_ended = True
         return
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
@@ -222,11 +236,23 @@ async def live(place: Place, fuse: Fuse, life: Life, refusal: Refusal = on_local
     place.daemon = None
 
 
+async def _end(daemon: Daemon, lived: asyncio.Task[None], blown: asyncio.Task[Literal[True]]) -> None:
+    """End gracefully: the loop first, as the service does."""
+    daemon.scheduler.book.is_stopping = blown.done()
+    for task in (lived, blown):
+        task.cancel()  # where it ended by itself, this does nothing
+    await asyncio.wait({lived, blown})
+    await daemon.stop()
+    daemon.place.api.boundary = _nothing
+    if not lived.cancelled():
+        lived.result()
+
+
 def _nothing(_step: str) -> None:
     """Be a boundary nobody dies at."""
 
 
 def _unless_dead(fuse: Fuse, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Keep quiet of what the dead never asked about."""
-    if not fuse.is_blown:
+    if not fuse.is_dead:
         loop.default_exception_handler(context)

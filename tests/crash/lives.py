@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.config import ApiSettings
 from bulkgpt_watchd.config.models import RetrySettings
-from bulkgpt_watchd.core.job import Job
-from tests.crash.fuse import Fuse, live
+from bulkgpt_watchd.core.job import Job, State
+from tests.crash.fuse import Fuse, Term, live
 from tests.crash.stories import Story, Tree, resolve, tree_of
 from tests.daemon import Daemon, Place
 
@@ -29,8 +30,10 @@ class Lived:
         return [fuse.instant for fuse in self.fuses if fuse.is_blown]
 
 
-async def tell(story: Story, folder: Path, *kills: int | None, skips: str | None = None) -> Lived:
-    """Tell a story, killing its first lives at the given boundaries; one more life goes to the end."""
+async def tell(
+    story: Story, folder: Path, *kills: int | None, skips: str | None = None, death: type[Fuse] = Fuse
+) -> Lived:
+    """Tell a story, killing its first lives at the given boundaries (None: not); one more life goes to the end."""
     place, lived = Place(folder), Lived()
     place.api.runs_s = 0.0
     place.settings = ApiSettings(retry=RetrySettings(min=1.0, max=10.0))  # no long waits for a gate
@@ -43,9 +46,12 @@ async def tell(story: Story, folder: Path, *kills: int | None, skips: str | None
         jobs[:] = await daemon.jobs()
 
     for kill in (*kills, None):
-        lived.fuses.append(Fuse(kill, skips))
+        lived.fuses.append(death(kill, skips))
         await live(place, lived.fuses[-1], life, story.refusal)
         check_instant(place, story, lived)
+        if death is Term:
+            with StateReader.open(place.state) as state:
+                assert not [key for key in state.counts() if key[1] is State.SUBMITTING], lived.kills
     expects_doubts = b"submission_unknown" in story.ends.values()
     doubts = [job for job in jobs if job.is_doubt]
     lived.doubts = [job for job in doubts if any(may_be_sent(fuse.steps, job.id) for fuse in lived.fuses)]

@@ -147,13 +147,24 @@ class Bed:
 
     def kill_one(self) -> None:
         """Start a daemon and kill it: mostly amid its work, one in five amid its start."""
+        with self.begun(is_ready=self.chance.random() >= 0.2):
+            pass
+
+    def stop_one(self) -> int:
+        """Start a daemon and stop it amid its work; give its exit code."""
+        with self.begun(is_ready=True) as process:
+            process.terminate()
+            return process.wait(STARTS_WITHIN_S)
+
+    @contextmanager
+    def begun(self, *, is_ready: bool) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a daemon for a moment of chance, once it is ready or from its very start."""
         seen_bytes = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.daemon() as process:
-            if self.chance.random() < 0.2:
-                time.sleep(self.chance.uniform(0.0, 0.8))
-            else:
+            if is_ready:
                 self.wait_for_ready(process, seen_bytes)
-                time.sleep(self.chance.uniform(0.0, 0.5))
+            time.sleep(self.chance.uniform(0.0, 0.5 if is_ready else 0.8))
+            yield process
 
     # --- what must be so ----------------------------------------------------------------------------------------------
 

@@ -141,6 +141,16 @@ async def drop_again(daemon: Daemon) -> None:
         daemon.place.log("dropped.again")
 
 
+async def take_the_name(daemon: Daemon) -> None:
+    """Put a file of somebody else where the result was to go, right before it is published."""
+    counts = daemon.scheduler.book.counts
+    ended = (State.FETCHED, State.DELIVERED, State.DONE, State.FAILED)
+    await daemon.run_until(lambda: any(counts["leads", state] for state in ended))
+    target = daemon.place.routes["leads"].outbox / "a.csv"
+    if counts["leads", State.FETCHED] and not target.exists():
+        target.write_bytes(FOREIGN)
+
+
 # --- file systems -----------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +340,12 @@ STORIES: dict[str, Story] = {
     "names taken": Story(
         drop_where_names_are_taken,
         {**archived(name="a-JOB.csv"), "leads/outbox/a.csv": FOREIGN, "leads/archive/a.csv": FOREIGN},
+    ),
+    "name taken meanwhile": Story(
+        drop,
+        {**archived(), "leads/outbox/a.csv": FOREIGN, "leads/outbox/a-JOB.csv": answer(CSV)},
+        take_the_name,
+        resolved=archived(),
     ),
     "retry": Story(refused_for_its_rows, archived(), retry),
     "moved back": Story(moved_back_from_error, archived()),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.fuse import Term
 from tests.crash.lives import may_be_sent, tell
 from tests.crash.stories import CROWD, STORIES
 
@@ -37,7 +38,7 @@ async def test_a_kill_at_any_boundary_loses_nothing_and_pays_nothing_twice(
     name: str, part: int, new_folder: Callable[[], Path], record_property: Record
 ) -> None:
     story, skips = STORIES[name], without_probes(name)
-    whole = await tell(story, new_folder(), skips=skips)
+    whole = await tell(story, new_folder(), None, skips=skips)
     assert not whole.doubts
     boundaries = len(whole.fuses[0].steps)
 
@@ -52,6 +53,23 @@ async def test_a_kill_at_any_boundary_loses_nothing_and_pays_nothing_twice(
     record_property("counted: kills at a boundary that left a doubt", doubts)
 
 
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("name", ["marker", "two routes", "retry", "503 after all was sent"])
+async def test_a_stop_at_any_boundary_leaves_no_question(
+    name: str, part: int, new_folder: Callable[[], Path], record_property: Record
+) -> None:
+    """Uploads before their point of no return are cut, the answers of the others are awaited: nothing is left open."""
+    whole = await tell(STORIES[name], new_folder(), None, skips="probe")
+
+    stops = 0
+    for boundary in range(1 + part, len(whole.fuses[0].steps) + 1, PARTS):
+        lived = await tell(STORIES[name], new_folder(), boundary, skips="probe", death=Term)
+        stops += len(lived.kills)
+        assert not lived.doubts, lived.kills
+
+    record_property("counted: graceful stops at a boundary", stops)
+
+
 @pytest.mark.parametrize("worker", range(4))
 async def test_kills_one_after_the_other_lose_nothing_and_pay_nothing_twice(
     worker: int, new_folder: Callable[[], Path], record_property: Record
@@ -64,7 +82,7 @@ async def test_kills_one_after_the_other_lose_nothing_and_pay_nothing_twice(
     kills = 0
     for _ in range(RANDOM_ROUNDS):
         name = chance.choice([*STORIES, "crowd", "crowd", "crowd"])
-        whole = await tell(told[name], new_folder())
+        whole = await tell(told[name], new_folder(), None)
         boundaries = len(whole.fuses[0].steps)
         drawn = [chance.randint(1, boundaries) for _ in range(chance.choice([2, 2, 3]))]
         kills += len((await tell(told[name], new_folder(), *drawn)).kills)

@@ -15,10 +15,13 @@ import pytest
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.cli.control import act
 from bulkgpt_watchd.config import load
-from bulkgpt_watchd.core.job import TERMINAL, Job
+from bulkgpt_watchd.core.job import TERMINAL, Job, State
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.sandbox import answer
 from tests.crash.processes import ROUTES, Bed, wait_until
+
+KILLS_PER_STOP = 8
+"""So many kills between two graceful stops, which have to leave no question."""
 
 Record = Callable[[str, object], None]
 
@@ -42,14 +45,18 @@ def kill_and_end(root: Path, kills: int, record: Record) -> None:
     bed = Bed(root, seed)
     with bed.sandbox():
         with bed.dropper.at_work():
-            for _ in range(kills):
+            for number in range(kills):
                 bed.kill_one()
                 bed.check_instant()
+                if number % KILLS_PER_STOP == 0:
+                    assert bed.stop_one() == 0
+                    bed.check_instant()
+                    assert not [job for job in jobs_of(bed) if job.state is State.SUBMITTING]
         with bed.daemon() as daemon:
             wait_until(lambda: has_ended(bed), 60 + kills)
             doubts = check_end(bed)
             resolve(bed, doubts)
-            wait_until(lambda: has_ended(bed) and all(job.state == "done" for job in jobs_of(bed)), 60 + kills)
+            wait_until(lambda: has_ended(bed) and all(job.state is State.DONE for job in jobs_of(bed)), 60 + kills)
             daemon.send_signal(signal.SIGTERM)
             assert daemon.wait(30) == 0
     check_all_delivered(bed)
@@ -74,7 +81,7 @@ def check_end(bed: Bed) -> list[Job]:
     """Every file is done or a doubt, and each doubt says so beside its file; give the doubts."""
     jobs = jobs_of(bed)
     doubts = [job for job in jobs if job.is_doubt]
-    others = [(job.id, job.state, job.code) for job in jobs if job.state != "done" and not job.is_doubt]
+    others = [(job.id, job.state, job.code) for job in jobs if job.state is not State.DONE and not job.is_doubt]
     assert not others
     bed.check_instant()
     assert bed.left_over() == []
