@@ -14,7 +14,7 @@ from bulkgpt_watchd.adapters.sqlite import SqliteStore
 from bulkgpt_watchd.adapters.threads import RouteThreads
 from bulkgpt_watchd.config import ApiSettings, Route
 from bulkgpt_watchd.core.job import TERMINAL, Job
-from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.ports import Mount, Query
 from bulkgpt_watchd.effects import Outside
 from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.book import Book
@@ -43,11 +43,19 @@ class Line:
     facts: dict[str, Any]
 
 
+class FoldersOnNetwork(LocalFolders):
+    """Say of every folder that it lies on NFS."""
+
+    def mount_of(self, folder: Path) -> Mount:
+        return Mount(super().mount_of(folder).point, "nfs4", is_network=True)
+
+
 @dataclass
 class Place:
     """
     Hold what outlives a daemon: folders, state, clock, BulkGPT, and the lines of its log.
 
+    *is_on_network*: its folders are said to lie on NFS.
     A place without a route gets one named `leads` at its first start.
     """
 
@@ -58,6 +66,7 @@ class Place:
     lines: list[Line] = field(default_factory=list)
     api: FakeApi = field(init=False)
     daemon: Daemon | None = None
+    is_on_network: bool = False
     dropped: list[bytes] = field(default_factory=list)
     states: int = 0  # how many were made
 
@@ -119,7 +128,8 @@ class Place:
         """Wire a daemon as the service does, up to where it does something."""
         if not self.routes:
             self.route()
-        folders, threads = LocalFolders(kernel), RouteThreads()
+        folders = (FoldersOnNetwork if self.is_on_network else LocalFolders)(kernel)
+        threads = RouteThreads()
         path = self.state
         store = await open_store(path, fstype="ext4", now=self.clock.now, new_uuid=self._new_uuid)
 

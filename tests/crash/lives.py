@@ -54,7 +54,11 @@ async def tell(
                 assert not [key for key in state.counts() if key[1] is State.SUBMITTING], lived.kills
     expects_doubts = b"submission_unknown" in story.ends.values()
     doubts = [job for job in jobs if job.is_doubt]
-    lived.doubts = [job for job in doubts if any(may_be_sent(fuse.steps, job.id) for fuse in lived.fuses)]
+    lived.doubts = [
+        job
+        for job in doubts
+        if any(may_be_sent(fuse.steps, job.id, is_on_network=place.is_on_network) for fuse in lived.fuses)
+    ]
     assert doubts == lived.doubts or expects_doubts, (lived.kills, "a doubt that no kill has made", doubts)
     if not lived.doubts:
         assert names_and_contents(tree_of(place, jobs), story) == names_and_contents(story.ends, story), lived.kills
@@ -98,12 +102,16 @@ def check_instant(place: Place, story: Story, lived: Lived) -> None:
     assert all(found in whole for found in results.values()), (lived.kills, results)
 
 
-def may_be_sent(steps: list[str], job_id: str) -> bool:
-    """Tell whether a life ended between the point of no return of a job and the commit of its answer."""
+def may_be_sent(steps: list[str], job_id: str, *, is_on_network: bool) -> bool:
+    """
+    Tell whether a life ended between the point of no return of a job and the commit of its answer.
+
+    Shape: what says that the point was passed is the file's name, and on a share, which may undo that, the commit.
+    """
     is_sent = False
     for step in steps:
         if step.startswith("after rename") and f"/{job_id}-" in step and f"/{job_id}.sent-" in step:
-            is_sent = f"/{job_id}.sent-" in step.partition(">")[2]
+            is_sent = is_on_network or f"/{job_id}.sent-" in step.partition(">")[2]
         elif step.startswith("after commit") and step.endswith(f" of {job_id}"):
-            is_sent = False
+            is_sent = is_on_network and " of Passed of " in step
     return is_sent

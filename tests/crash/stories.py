@@ -179,6 +179,11 @@ async def drop(place: Place) -> None:
     place.drop("a.csv", CSV)
 
 
+async def drop_on_a_share(place: Place) -> None:
+    place.is_on_network = True
+    place.drop("a.csv", CSV)
+
+
 async def drop_with_marker(place: Place) -> None:
     place.route(ready=ReadySettings(done_file="{name}.done"), result=ResultSettings(done_file="{name}.ok"))
     place.drop("a.csv", CSV)
@@ -323,7 +328,7 @@ STORIES: dict[str, Story] = {
     "two routes": Story(
         drop_on_two_routes, {**archived(), **archived(OTHER, "b.csv", "orders")}, contents=(CSV, OTHER)
     ),
-    "on NFS": Story(drop, archived(), refusal=on_nfs),
+    "on NFS": Story(drop_on_a_share, archived(), refusal=on_nfs),
     "archive on another disk": Story(drop, archived(), refusal=archive_elsewhere, copies=1),
     "same name again": Story(
         drop,

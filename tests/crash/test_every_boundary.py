@@ -91,16 +91,27 @@ async def test_kills_one_after_the_other_lose_nothing_and_pay_nothing_twice(
 
 
 @pytest.mark.parametrize(
-    ("step", "is_between"),
+    ("step", "locally", "on_network"),
     [
-        ("before commit of Accepted of j", True),
-        ("after commit of Accepted of j", False),
-        ("after rename leads/work/j.sent-a.csv -> leads/work/j-a.csv", False),
-        ("after rename leads/work/k.sent-a.csv -> leads/work/k-a.csv", True),
+        ("after commit of Passed of j", False, True),
+        ("after rename work/j-a.csv -> work/j.sent-a.csv", True, True),
+        ("before commit of Accepted of j", True, True),
+        ("after rename work/j.sent-a.csv -> work/j-a.csv", False, True),
+        ("after commit of Deferred of j", False, False),
     ],
 )
-def test_a_doubt_is_expected_only_between_the_point_of_no_return_and_the_answer(step: str, is_between: bool) -> None:
-    sent = "after rename leads/work/j-a.csv -> leads/work/j.sent-a.csv"
+def test_a_doubt_is_expected_only_between_the_point_of_no_return_and_the_answer(
+    step: str, locally: bool, on_network: bool
+) -> None:
+    steps = [
+        "after commit of Passed of k",
+        "after commit of Passed of j",
+        "after rename work/j-a.csv -> work/j.sent-a.csv",
+        "before commit of Accepted of j",
+        "after rename work/j.sent-a.csv -> work/j-a.csv",
+        "after commit of Deferred of j",
+    ]
+    until = steps[: steps.index(step) + 1]
 
-    assert may_be_sent([sent, step], "j") is is_between
-    assert not may_be_sent([step], "j")
+    assert may_be_sent(until, "j", is_on_network=False) is locally
+    assert may_be_sent(until, "j", is_on_network=True) is on_network
