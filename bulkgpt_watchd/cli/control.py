@@ -21,7 +21,7 @@ from bulkgpt_watchd.core.errors import WatchdError
 from bulkgpt_watchd.core.names import printable
 
 if TYPE_CHECKING:
-    from bulkgpt_watchd.config import Settings
+    from bulkgpt_watchd.config import Place
 
 CONNECT_S = 2.0
 """A daemon that lives has its socket's queue emptied in milliseconds; a full queue means that it hangs."""
@@ -33,14 +33,14 @@ UCRED = struct.Struct("3i")
 """struct ucred: pid, uid, gid (man 7 unix, SO_PEERCRED)."""
 
 
-def act(settings: Settings, name: str, /, **arguments: Any) -> dict[str, Any]:
+def act(place: Place, name: str, /, **arguments: Any) -> dict[str, Any]:
     """
     Let the daemon carry out an act and give its answer.
 
     Errors: Ended: it does not run, does not answer, may not be asked, or refuses.
     """
     try:
-        with reach(settings) as connected:
+        with reach(place) as connected:
             return _ask(connected, name, arguments)
     except TimeoutError:
         raise Ended(
@@ -48,10 +48,10 @@ def act(settings: Settings, name: str, /, **arguments: Any) -> dict[str, Any]:
         ) from None
 
 
-def is_running(settings: Settings, facts: dict[str, Any]) -> bool:
+def is_running(place: Place, facts: dict[str, Any]) -> bool:
     """Tell whether the daemon of this state runs."""
     try:
-        reach(settings, facts).close()
+        reach(place, facts).close()
     except Ended as ended:
         # Who may not ask the socket can still see the process that the daemon noted.
         pid = (facts.get("daemon") or {}).get("pid")
@@ -61,7 +61,7 @@ def is_running(settings: Settings, facts: dict[str, Any]) -> bool:
     return True
 
 
-def reach(settings: Settings, facts: dict[str, Any] | None = None) -> socket.socket:
+def reach(place: Place, facts: dict[str, Any] | None = None) -> socket.socket:
     """
     Connect to the daemon.
 
@@ -69,10 +69,10 @@ def reach(settings: Settings, facts: dict[str, Any] | None = None) -> socket.soc
     """
     from bulkgpt_watchd.config import control_socket
 
-    path = control_socket(settings, os.environ)
+    path = control_socket(place, os.environ)
     connected = _connect(path)
     if connected is None:
-        noted = (_facts(settings) if facts is None else facts).get("daemon")
+        noted = (_facts(place) if facts is None else facts).get("daemon")
         if noted and noted["socket"] != str(path):
             connected = _connect(Path(noted["socket"]))
             if connected is not None and _pid_behind(connected) != noted["pid"]:
@@ -83,11 +83,11 @@ def reach(settings: Settings, facts: dict[str, Any] | None = None) -> socket.soc
     return connected
 
 
-def _facts(settings: Settings) -> dict[str, Any]:
+def _facts(place: Place) -> dict[str, Any]:
     from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 
     try:
-        with StateReader.open(settings.state.path) as state:
+        with StateReader.open(place.state.path) as state:
             return state.facts()
     except WatchdError:
         return {}

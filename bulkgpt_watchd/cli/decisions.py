@@ -10,18 +10,18 @@ import click
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.cli.control import act
 from bulkgpt_watchd.cli.ending import FAILED
-from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_settings
+from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_place
 from bulkgpt_watchd.cli.state import find_job
 from bulkgpt_watchd.core.errors import WatchdError
 
 if TYPE_CHECKING:
-    from bulkgpt_watchd.config import Settings
+    from bulkgpt_watchd.config import Place
 
 
-def _ids(settings: Settings, names: tuple[str, ...]) -> list[str]:
+def _ids(place: Place, names: tuple[str, ...]) -> list[str]:
     """Complete beginnings of IDs; where the state cannot be read by us, the daemon has to know the names."""
     try:
-        with StateReader.open(settings.state.path) as state:
+        with StateReader.open(place.state.path) as state:
             return [find_job(state, name).id for name in names]
     except WatchdError:
         return list(names)
@@ -55,8 +55,8 @@ def retry(jobs: tuple[str, ...], failed: bool, route: str | None, pay_again: boo
         raise click.UsageError("name jobs, or give --failed")
     if route is not None and not failed:
         raise click.UsageError("--route goes with --failed")
-    settings = load_settings()
-    answer = act(settings, "retry", jobs=_ids(settings, jobs), failed=failed, route=route, pay_again=pay_again)
+    place = load_place()
+    answer = act(place, "retry", jobs=_ids(place, jobs), failed=failed, route=route, pay_again=pay_again)
     if as_json:
         click.echo(json.dumps(answer))
     else:
@@ -90,9 +90,9 @@ def resolve(job: str, task_id: str | None, not_submitted: bool, abandon: bool, a
     """
     if [task_id is not None, not_submitted, abandon].count(True) != 1:
         raise click.UsageError("give one of --task-id ID, --not-submitted and --abandon")
-    settings = load_settings()
-    [job_id] = _ids(settings, (job,))
-    answer = act(settings, "resolve", job_id=job_id, task_id=task_id, not_submitted=not_submitted, abandon=abandon)
+    place = load_place()
+    [job_id] = _ids(place, (job,))
+    answer = act(place, "resolve", job_id=job_id, task_id=task_id, not_submitted=not_submitted, abandon=abandon)
     if as_json:
         click.echo(json.dumps(answer))
     elif abandon:
@@ -111,9 +111,9 @@ def redeliver(job: str, as_json: bool) -> None:
 
     Where the result's name is taken, the new one gets the job's ID in its name.
     """
-    settings = load_settings()
-    [job_id] = _ids(settings, (job,))
-    answer = act(settings, "redeliver", job_id=job_id)
+    place = load_place()
+    [job_id] = _ids(place, (job,))
+    answer = act(place, "redeliver", job_id=job_id)
     if as_json:
         click.echo(json.dumps(answer))
     else:

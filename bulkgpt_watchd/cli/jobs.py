@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_settings
+from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, show
 from bulkgpt_watchd.cli.state import find_job_or_file, open_state
 from bulkgpt_watchd.cli.timeline import words
@@ -73,7 +73,7 @@ def jobs(
         since=None if since is None else now - since,
         limit=limit,
     )
-    with open_state(load_settings()) as opened:
+    with open_state(load_place()) as opened:
         found = opened.query(query)[::-1]
     if as_json:
         for number, job in enumerate(found):  # written one by one: a hundred thousand are 100 MB of text
@@ -146,7 +146,7 @@ def show_job(context: click.Context, job: str, as_json: bool) -> None:
 
     JOB is an ID, the beginning of one, or the name of a file below the inbox.
     """
-    with open_state(load_settings()) as opened:
+    with open_state(load_place()) as opened:
         found = find_job_or_file(opened, job)
         journal = opened.journal(found.id)
     if as_json or (context.parent and context.parent.params["as_json"]):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:  # not at run time: `--help` must not pay for pydantic
-    from bulkgpt_watchd.config import Settings
+    from bulkgpt_watchd.config import Place, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _KEY = "bulkgpt_watchd.config"
 """Where the context keeps the path: commands below a group share it, and the one given last wins."""
@@ -64,16 +65,34 @@ def config_path() -> Path:
     return path
 
 
+def load_place() -> Place:
+    """
+    Read from the configuration where the daemon is to be found.
+
+    Shape: mistakes elsewhere in it do not count: a running daemon goes on with what it read before.
+    Errors: Misconfigured (exit code 78).
+    """
+    from bulkgpt_watchd.config import locate
+
+    return _read(locate)
+
+
 def load_settings() -> Settings:
     """
     Load the configuration.
 
     Errors: Misconfigured (exit code 78), with every mistake.
     """
+    from bulkgpt_watchd.config import load
+
+    return _read(load)
+
+
+def _read(reader: Callable[[Path], T]) -> T:
     from bulkgpt_watchd.cli.mistakes import Misconfigured
-    from bulkgpt_watchd.config import ConfigInvalid, load
+    from bulkgpt_watchd.config import ConfigInvalid
 
     try:
-        return load(config_path())
+        return reader(config_path())
     except ConfigInvalid as invalid:
         raise Misconfigured(invalid.mistakes) from None

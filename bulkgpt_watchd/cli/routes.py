@@ -9,7 +9,7 @@ import click
 
 from bulkgpt_watchd.cli.control import act
 from bulkgpt_watchd.cli.ending import CONFIG_WRONG, Ended
-from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_settings
+from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.words import at_s, local
 from bulkgpt_watchd.core.names import printable
 
@@ -39,7 +39,7 @@ def pause(route: str | None, for_s: float | None, reason: str | None, as_json: b
 
     It lasts until `resume`, also over a restart, or as long as --for says.
     """
-    answer = act(load_settings(), "pause", route=route, for_s=for_s, reason=reason)
+    answer = act(load_place(), "pause", route=route, for_s=for_s, reason=reason)
     until = f"until {local(at_s(answer['until']))}" if answer["until"] else "until `bulkgpt-watchd resume`"
     _show(answer, f"paused: {_named(route)}, {until}", as_json=as_json)
 
@@ -50,7 +50,7 @@ def pause(route: str | None, for_s: float | None, reason: str | None, as_json: b
 @json_option
 def resume(route: str | None, as_json: bool) -> None:
     """End a pause, and let one submit try a gate that is shut."""
-    answer = act(load_settings(), "resume", route=route)
+    answer = act(load_place(), "resume", route=route)
     _show(answer, f"going on: {_named(route)}", as_json=as_json)
 
 
@@ -60,7 +60,7 @@ def resume(route: str | None, as_json: bool) -> None:
 @json_option
 def scan(route: str | None, as_json: bool) -> None:
     """Look at inboxes now, without waiting for `scan_every`."""
-    answer = act(load_settings(), "scan", route=route)
+    answer = act(load_place(), "scan", route=route)
     _show(answer, f"looking at {', '.join(map(printable, answer['routes']))}", as_json=as_json)
 
 
@@ -74,7 +74,7 @@ def adopt(route: str, as_json: bool) -> None:
 
     What stands in its work folder and may have been sent becomes a doubt; the rest goes on.
     """
-    answer = act(load_settings(), "adopt", route=route)
+    answer = act(load_place(), "adopt", route=route)
     _show(answer, f"adopted: {_named(route)}", as_json=as_json)
 
 
@@ -83,7 +83,7 @@ def adopt(route: str, as_json: bool) -> None:
 @json_option
 def reload(as_json: bool) -> None:
     """Read the configuration again; a wrong one changes nothing and ends with 78."""
-    answer = act(load_settings(), "reload")
+    answer = act(load_place(), "reload")
     if mistakes := answer.get("mistakes"):
         raise Ended("\n".join(["the old configuration stays:", *mistakes]), CONFIG_WRONG, mistakes=mistakes)
     _show(answer, f"reloaded; routes: {', '.join(map(printable, answer['routes']))}", as_json=as_json)

@@ -13,7 +13,7 @@ from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.names import printable
 
 if TYPE_CHECKING:
-    from bulkgpt_watchd.config import Settings
+    from bulkgpt_watchd.config import Place
 
 START_IT = "start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd run`"
 
@@ -22,13 +22,13 @@ NAMED_AT_MOST = 5
 
 
 @contextmanager
-def open_state(settings: Settings) -> Iterator[StateReader]:
+def open_state(place: Place) -> Iterator[StateReader]:
     """
     Open the state for one look.
 
     Errors: Ended, StateUnusable, DiskTrouble.
     """
-    path = settings.state.path
+    path = place.state.path
     try:
         os.lstat(path)
     except FileNotFoundError:

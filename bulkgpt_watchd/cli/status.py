@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bulkgpt_watchd.cli.control import is_running
-from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_settings
+from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, is_terminal, new_console, rendered, show
 from bulkgpt_watchd.cli.state import START_IT, open_state
 from bulkgpt_watchd.cli.words import at_s, bar, count, local, span
@@ -24,7 +24,7 @@ from bulkgpt_watchd.core.status import NEEDS_DECISION
 from bulkgpt_watchd.core.status import status as content_of
 
 if TYPE_CHECKING:
-    from bulkgpt_watchd.config import Settings
+    from bulkgpt_watchd.config import Place
 
 SHOWN_AT_MOST = 10
 """Jobs of each list: with a few routes all fits on a screen of 40 lines; `jobs` has the others."""
@@ -61,34 +61,34 @@ def status(watch: bool, as_json: bool) -> None:
     """
     if watch and (as_json or not is_terminal()):
         raise click.UsageError("--watch draws on a terminal; for programs there is `status --json`")
-    settings = load_settings()
+    place = load_place()
     if watch:
-        _watch(settings)
+        _watch(place)
         return
-    seen = _look(settings)
+    seen = _look(place)
     if as_json:
         click.echo(json.dumps(seen.content))
     else:
         show(screen(seen))
 
 
-def _look(settings: Settings) -> Seen:
+def _look(place: Place) -> Seen:
     now = time.time()
-    with open_state(settings) as state:
+    with open_state(place) as state:
         facts, counts = state.facts(), state.counts()
         doubts = state.query(NEEDS_DECISION)
         under_way = state.query(Query(states=UNDER_WAY, limit=SHOWN_AT_MOST))
-    content = content_of(facts, counts, doubts, now=now, is_running=is_running(settings, facts))
+    content = content_of(facts, counts, doubts, now=now, is_running=is_running(place, facts))
     return Seen(content, under_way[::-1], now)
 
 
-def _watch(settings: Settings) -> None:
+def _watch(place: Place) -> None:
     from rich.live import Live
 
     with Live(console=new_console(), auto_refresh=False, screen=True) as live:
         while True:
             try:
-                blocks = list(screen(_look(settings)))
+                blocks = list(screen(_look(place)))
             except (WatchdError, click.ClickException) as error:  # the daemon may be starting, or stopping
                 blocks = [Words(str(error), "red")]
             live.update(rendered(blocks), refresh=True)

@@ -7,7 +7,7 @@ from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake
 from bulkgpt_watchd.config.models import ApiSettings, ControlSettings, DownloadSettings, LogSettings, StateSettings
 from bulkgpt_watchd.config.presence import check_folders
 from bulkgpt_watchd.config.route import CsvSettings, PollSettings, ReadySettings, ResultSettings, Route
-from bulkgpt_watchd.config.settings import Settings, control_socket, default_path, load
+from bulkgpt_watchd.config.settings import Place, Settings, control_socket, default_path, load, locate
 
 __all__ = [
     "ApiKey",
@@ -18,6 +18,7 @@ __all__ = [
     "DownloadSettings",
     "LogSettings",
     "Mistake",
+    "Place",
     "PollSettings",
     "ReadySettings",
     "ResultSettings",
@@ -28,5 +29,6 @@ __all__ = [
     "control_socket",
     "default_path",
     "load",
+    "locate",
     "read_api_key",
 ]

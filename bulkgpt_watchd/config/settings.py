@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,15 @@ CHECK_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Place:
+    """Say where a daemon is to be found."""
+
+    state: StateSettings
+    control: ControlSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(Place):
     """
     Hold a configuration that is right.
 
@@ -36,8 +45,6 @@ class Settings:
     """
 
     api: ApiSettings
-    state: StateSettings
-    control: ControlSettings
     log: LogSettings
     routes: tuple[Route, ...]
     document: Document = field(compare=False, repr=False)
@@ -48,11 +55,11 @@ def default_path(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("BULKGPT_WATCHD_CONFIG") or "/etc/bulkgpt-watchd/config.yaml")
 
 
-def control_socket(settings: Settings, environ: Mapping[str, str]) -> Path:
+def control_socket(place: Place, environ: Mapping[str, str]) -> Path:
     """Say where the daemon takes commands: as configured, in systemd's runtime folder, or beside the state."""
     runtime = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd separates several by colons
-    folder = Path(runtime) if runtime else settings.state.path.parent
-    return settings.control.socket or folder / "control.sock"
+    folder = Path(runtime) if runtime else place.state.path.parent
+    return place.control.socket or folder / "control.sock"
 
 
 def load(path: Path) -> Settings:
@@ -80,6 +87,20 @@ def load(path: Path) -> Settings:
         routes=tuple(map(_route, drafts)),
         document=document,
     )
+
+
+def locate(path: Path) -> Place:
+    """
+    Read where the daemon is to be found; what is wrong elsewhere does not matter to one that runs already.
+
+    Errors: ConfigInvalid.
+    """
+    document = read_document(path)
+    config = _validate(document)
+    elsewhere = ConfigFile.model_fields.keys() - {field.name for field in fields(Place)}
+    if any(re.split(r"[.\[]", mistake.path)[0] not in elsewhere for mistake in document.mistakes):
+        return load(path)  # tells every mistake at once
+    return Place(config.state, config.control)
 
 
 def _validate(document: Document) -> ConfigFile:

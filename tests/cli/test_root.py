@@ -113,15 +113,26 @@ def test_of_two_configurations_the_last_one_counts(tmp_path: Path) -> None:
     assert f"{tmp_path}/b:" in invoke("-c", tmp_path / "a", "config", "check", "-c", tmp_path / "b").stderr
 
 
-def test_a_wrong_configuration_is_told_in_full_by_every_command(bed: Bed) -> None:
-    bed.config.write_text("api: {timout: 1s}\nroutes: []\n")
+@pytest.mark.parametrize("wrong", ["state: {pth: s.db}", "stat: {path: s.db}", "control: {socket: 1}"])
+def test_a_configuration_that_hides_where_the_daemon_is_is_told_in_full_by_every_command(bed: Bed, wrong: str) -> None:
+    bed.config.write_text(f"{wrong}\napi: {{timout: 1s}}\nroutes: []\n")
     ran = bed.cli("jobs")
 
     assert (ran.exit_code, ran.stdout) == (78, "")
-    assert "config.yaml:1:7: api.timout: unknown key; did you mean 'timeout'?\n  1 | api: {timout: 1s}\n" in ran.stderr
+    assert "config.yaml:2:7: api.timout: unknown key; did you mean 'timeout'?\n  2 | api: {timout: 1s}\n" in ran.stderr
     error = json.loads(bed.cli("jobs", "--json").stdout)["error"]
     assert error["exit_code"] == 78
-    assert [line.split(": ")[1] for line in error["mistakes"]] == ["api.timout", "routes"]
+    assert {"api.timout", "routes"} < {line.split(": ")[1] for line in error["mistakes"]}
+
+
+@pytest.mark.parametrize("wrong", ["api: {timout: 1s}", "routes: []", "log: {level: loud}", "defaults: 1"])
+def test_what_is_wrong_elsewhere_does_not_keep_a_person_from_a_daemon_that_runs(bed: Bed, wrong: str) -> None:
+    bed.remember()
+    bed.config.write_text(f"state: {{path: state/state.db}}\n{wrong}\n")
+
+    assert bed.cli("jobs", "--json").stdout == "[]\n"
+    assert bed.cli("status", "--json").exit_code == 0
+    assert bed.cli("pause").exit_code == 69
 
 
 def test_a_reader_that_goes_away_is_no_error_worth_a_traceback(bed: Bed) -> None:
