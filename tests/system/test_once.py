@@ -1,0 +1,144 @@
+"""`run --once`, as cron uses it: it takes what is there, waits, and its exit code tells how it went."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from bulkgpt_watchd.sandbox import Fault, SandboxOptions, answer
+from tests.system.bed import KEY, Bed, wait
+
+
+def test_all_done_is_0(bed: Bed) -> None:
+    for number in range(3):
+        bed.drop(f"{number}.csv", b"a\n%d\n" % number)
+    assert bed.once() == 0
+    assert len(bed.files("outbox")) == 3
+    assert bed.once() == 0, "nothing to do is no failure"
+    assert len(bed.sandbox.accepted) == 3
+
+
+@pytest.mark.parametrize("options", [SandboxOptions(key=KEY, preparing_s=0.2, running_s=1.0, finalizing_s=0.2)])
+def test_it_waits_for_the_tasks(bed: Bed) -> None:
+    bed.route(settle="300ms")
+    bed.drop("a.csv")
+    started = time.monotonic()
+    assert bed.once() == 0
+    assert time.monotonic() - started > 1.4
+    assert bed.files("outbox").keys() == {"a.csv"}
+
+
+def test_some_failed_is_10_and_only_those_of_this_run_count(bed: Bed) -> None:
+    bed.drop("bad.csv", b"a,b\n1\n")
+    bed.drop("good.csv", b"a,b\n1,2\n")
+    assert bed.once() == 10
+    assert bed.files("outbox").keys() == {"good.csv"}
+    assert bed.files("error").keys() == {"bad.csv", "bad.csv.error.json"}
+    bed.drop("better.csv", b"a,b\n3,4\n")
+    assert bed.once() == 0
+
+
+def test_a_doubt_is_a_failure(bed: Bed) -> None:
+    bed.sandbox.plan(Fault(call="submit", http_status=500))
+    bed.drop("a.csv")
+    assert bed.once() == 10
+    assert bed.error("a.csv")["code"] == "submission_unknown"
+
+
+def test_paused_is_11_and_touches_nothing(bed: Bed) -> None:
+    daemon = bed.start()
+    bed.does("pause", "leads")
+    daemon.stop()
+    bed.drop("a.csv")
+    assert bed.once() == 11
+    assert bed.files("inbox").keys() == {"a.csv"}
+    assert not bed.sandbox.ledger
+
+
+def test_a_pause_of_another_route_does_not_hold_this_one(bed: Bed) -> None:
+    bed.route()
+    bed.route("more")
+    daemon = bed.start()
+    bed.does("pause", "more")
+    daemon.stop()
+    bed.drop("a.csv")
+    bed.drop("b.csv", b"a\n1\n", "more")
+    assert bed.once() == 11
+    assert bed.files("outbox").keys() == {"a.csv"}
+    assert bed.files("inbox", "more").keys() == {"b.csv"}
+
+
+def test_time_that_runs_out_is_11_and_the_next_run_goes_on(bed: Bed) -> None:
+    bed.sandbox.plan(Fault(call="submit", task_end="never"))
+    bed.drop("a.csv")
+    started = time.monotonic()
+    assert bed.once("--timeout", "1s") == 11
+    assert time.monotonic() - started < 10
+    [job] = bed.jobs()
+    assert job["state"] == "running"
+    assert bed.once("--timeout", "1s") == 11
+    assert len(bed.sandbox.accepted) == 1
+
+
+def test_a_missing_inbox_is_11_and_the_others_are_done(bed: Bed) -> None:
+    bed.route()
+    bed.route("more")
+    bed.place("inbox", "more").rmdir()
+    bed.drop("a.csv")
+    assert bed.once() == 11
+    assert bed.files("outbox").keys() == {"a.csv"}
+
+
+def test_a_wrong_key_is_77_and_moves_nothing(bed: Bed) -> None:
+    bed.set_key("sk-live-of-another-account")
+    for number in range(3):
+        bed.drop(f"{number}.csv", b"a\n%d\n" % number)
+    assert bed.once() == 77
+    assert bed.files("error") == bed.files("outbox") == {}
+    bed.set_key(KEY)
+    assert bed.once() == 0
+    assert len(bed.files("outbox")) == 3
+
+
+def test_an_account_without_credit_is_77(bed: Bed) -> None:
+    bed.sandbox.plan(Fault(call="submit", http_status=402, error="Payment required", times="always"))
+    bed.drop("a.csv")
+    assert bed.once() == 77
+    assert bed.files("error") == {}
+
+
+def test_an_outage_ends_with_the_time_and_moves_nothing(bed: Bed) -> None:
+    bed.api["base_url"] = "http://127.0.0.1:9"
+    bed.drop("a.csv")
+    assert bed.once("--timeout", "2s") == 11
+    assert bed.files("error") == {}
+
+
+def test_what_is_empty_or_still_grows_is_left(bed: Bed) -> None:
+    bed.route(settle="600ms", empty_grace="1h")
+    inbox = bed.place("inbox")
+    (inbox / "empty.csv").write_bytes(b"")
+    bed.drop("whole.csv", b"a\n1\n")
+    daemon = bed.start("--once", is_ready=False)
+    with open(inbox / "grows.csv", "wb", buffering=0) as growing:
+
+        def grow() -> bool:
+            growing.write(b"row\n")
+            return daemon.process.poll() is not None
+
+        wait(grow, "it ends while the file grows")
+    assert daemon.ended() == 0
+    assert bed.files("outbox") == {"whole.csv": answer(b"a\n1\n")}
+    assert bed.files("inbox").keys() == {"empty.csv", "grows.csv"}
+
+
+def test_what_an_earlier_run_left_half_done_is_finished(bed: Bed) -> None:
+    bed.drop("a.csv")
+    daemon = bed.start()
+    daemon.wait_for("job.claimed")
+    daemon.kill()
+    assert bed.once() in {0, 10}
+    [job] = bed.jobs()
+    assert job["state"] in {"done", "failed"}
+    assert bed.files("work").keys() == {"route.json"}
