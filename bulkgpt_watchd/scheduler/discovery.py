@@ -195,25 +195,10 @@ class Discovery:
         gone = [(file, job_id) for file, job_id in inbox.waiting.items() if file not in look.present]
         for file, job_id in gone:
             await self._withdraw(inbox, file, job_id)
-        now = self.scheduler.outside.clock.now()
         if self.scheduler.inboxes.get(inbox.name) is not inbox:
             return  # the route was removed or renamed while we looked
         jobs = [
-            Job(
-                id=new_id(secrets.token_bytes(ID_BYTES)),
-                route=inbox.name,
-                file=file,
-                state=State.DISCOVERED,
-                created_at=now,
-                changed_at=now,
-                due_at=now,
-                inbox=str(inbox.route.inbox),
-                work=str(inbox.route.work),
-                inode=stamp.inode,
-                size_bytes=stamp.bytes,
-                mtime_ns=stamp.mtime_ns,
-            )
-            for file, stamp in whole
+            inbox.new_job(new_id(secrets.token_bytes(ID_BYTES)), file, stamp, State.DISCOVERED) for file, stamp in whole
         ]
         if not jobs:
             return

@@ -16,7 +16,7 @@ from typing import Any
 
 from bulkgpt_watchd.config import Route
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceVanished, WatchdError
-from bulkgpt_watchd.core.job import Stamp
+from bulkgpt_watchd.core.job import Job, Stamp, State
 from bulkgpt_watchd.core.ports import Look, LookRules, Mount
 from bulkgpt_watchd.core.settle import Quiet, Settler
 from bulkgpt_watchd.effects.outside import Outside, settle_s
@@ -72,6 +72,24 @@ class Inbox:
     def roles(self) -> dict[str, Path]:
         """Give the folders of the route that are ours to write to."""
         return {role: getattr(self.route, role) for role in ("inbox", "outbox", "error", "archive")}
+
+    def new_job(self, job_id: str, file: str, stamp: Stamp, state: State) -> Job:
+        """Give a job for a file that was found here just now."""
+        now = self.outside.clock.now()
+        return Job(
+            id=job_id,
+            route=self.name,
+            file=file,
+            state=state,
+            created_at=now,
+            changed_at=now,
+            due_at=now,
+            inbox=str(self.route.inbox),
+            work=str(self.route.work),
+            inode=stamp.inode,
+            size_bytes=stamp.bytes,
+            mtime_ns=stamp.mtime_ns,
+        )
 
     async def check(self, mounts: dict[str, Any]) -> dict[str, Any]:
         """

@@ -36,7 +36,7 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
         job = await book.outside.store.get(job_id)
         if job is None:
             if kind != "marker":
-                unknown = _unknown_job(inbox, job_id, rest, stamp, book.outside.clock.now())
+                unknown = inbox.new_job(job_id, rest, stamp, State.CLAIMED)
                 await _adopt(inbox, book, unknown, is_sent=kind == "sent")
         elif kind == "sent" and job.state in BEFORE_SENDING:
             await _doubt(book, job, stamp)
@@ -44,23 +44,6 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
             await book.commit(job, Claimed(stamp, is_settled=stamp == job.stamp))
         elif kind != "marker" and job.state in {State.DONE, State.FAILED}:
             await _move_again(inbox, job, name, book)
-
-
-def _unknown_job(inbox: Inbox, job_id: str, file: str, stamp: Stamp, now: float) -> Job:
-    return Job(
-        id=job_id,
-        route=inbox.name,
-        file=file,
-        state=State.CLAIMED,
-        created_at=now,
-        changed_at=now,
-        due_at=now,
-        inbox=str(inbox.route.inbox),
-        work=str(inbox.route.work),
-        inode=stamp.inode,
-        size_bytes=stamp.bytes,
-        mtime_ns=stamp.mtime_ns,
-    )
 
 
 async def _adopt(inbox: Inbox, book: Book, job: Job, *, is_sent: bool) -> None:
