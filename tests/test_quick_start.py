@@ -111,6 +111,7 @@ async def test_what_the_readme_tells_to_type_takes_a_file_there_and_back(tmp_pat
     assert (tmp_path / "bulkgpt/leads/outbox/orders.csv").read_text().endswith("second,Result for second\n")
 
 
+@pytest.mark.timeout(180)  # five seconds of disk and processor alone, many times that beside the other tests
 def test_what_the_readme_tells_to_type_installs_the_program(tmp_path: Path) -> None:
     offline = {
         "PYTHONPATH": sysconfig.get_path("purelib"),  # what is needed counts as installed
