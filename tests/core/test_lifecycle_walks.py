@@ -101,7 +101,7 @@ class Life:
         json.dumps(shown.row(new), allow_nan=False)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from([State.DISCOVERED, State.CLAIMED, State.READY]), st.lists(st.integers(0, 10**6), max_size=80))
 def test_no_walk_loses_a_task_a_doubt_a_verdict_or_the_next_effect(start: State, choices: list[int]) -> None:
     """

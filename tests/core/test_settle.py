@@ -215,7 +215,7 @@ def expected(history: list[tuple[int, Mapping[str, Stamp]]], name: str, *, is_en
     return looks >= 2 and now - since >= (QUIET.settle_s if is_ended else 6 * QUIET.settle_s)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(LOOKS, st.frozensets(st.sampled_from(NAMES)), st.integers(-(10**6), 10**6))
 def test_any_looks_settle_what_the_contract_says(
     looks: list[tuple[int, dict[str, Stamp] | None]], ended: frozenset[str], start: int
