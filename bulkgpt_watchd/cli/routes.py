@@ -51,7 +51,9 @@ def pause(route: str | None, for_s: float | None, reason: str | None, as_json: b
 def resume(route: str | None, as_json: bool) -> None:
     """End a pause, and let one submit try a gate that is shut."""
     answer = act(load_place(), "resume", route=route)
-    _show(answer, f"going on: {_named(route)}", as_json=as_json)
+    reason = answer.get("still_paused")
+    still = f", but all routes are paused ({printable(reason)}): `bulkgpt-watchd resume` ends that" if reason else ""
+    _show(answer, f"going on: {_named(route)}{still}", as_json=as_json)
 
 
 @click.command(epilog=examples("bulkgpt-watchd scan", "bulkgpt-watchd scan leads"))

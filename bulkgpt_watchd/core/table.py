@@ -190,8 +190,9 @@ def _count(reader: Reader, lines: Lines, width: int | None, max_rows: int | None
             rows += 1
         elif record:
             line = lines.ended + 1
+            found = "1 column" if len(record) == 1 else f"{len(record)} columns"
             message = (
-                f"line {line}: {len(record)} columns, but the header has {width}: "
+                f"line {line}: {found}, but the header has {width}: "
                 "put quotes around values that hold the delimiter, and give every row the same columns"
             )
             raise Refused("csv_invalid", message, line=line)

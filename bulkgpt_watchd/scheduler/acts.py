@@ -110,7 +110,7 @@ class Acts:
             await self.discovery.adopt(inbox)
         except (Unusable, WatchdError) as error:
             raise CommandRefused(f"route {route} cannot be adopted: {error}") from error
-        await self._audit(by, "adopt", route, "")
+        await self.audit(by, "adopt", route, "")
         return {"route": route}
 
     async def pause(
@@ -120,7 +120,7 @@ class Acts:
         target = EVERY_ROUTE if route is None else self._inbox(route).name
         until = None if for_s is None else self.scheduler.outside.clock.now() + for_s
         await self.scheduler.passage.pause(target, reason or f"by {by}", until)
-        await self._audit(by, "pause", target, rfc3339(until) or "")
+        await self.audit(by, "pause", target, rfc3339(until) or "")
         return {"route": route, "until": rfc3339(until)}
 
     async def resume(self, by: str, route: str | None = None) -> dict[str, Any]:
@@ -129,14 +129,16 @@ class Acts:
         workflow_id = None if route is None else self._inbox(route).route.workflow_id
         await self.scheduler.passage.resume(target, workflow_id)
         self.scheduler.wake.set()
-        await self._audit(by, "resume", target, "")
-        return {"route": route}
+        await self.audit(by, "resume", target, "")
+        pause = None if route is None else self.scheduler.passage.pause_of(route)
+        return {"route": route, "still_paused": None if pause is None else pause["reason"]}
 
-    async def scan(self, _by: str, route: str | None = None) -> dict[str, Any]:
+    async def scan(self, by: str, route: str | None = None) -> dict[str, Any]:
         """Look at inboxes now."""
         names = list(self.scheduler.inboxes) if route is None else [self._inbox(route).name]
         for name in names:
             self.scheduler.ring(name)
+        await self.audit(by, "scan", route or EVERY_ROUTE, "")
         return {"routes": names}
 
     # --- what may be done ---------------------------------------------------------------------------------------------
@@ -205,10 +207,11 @@ class Acts:
         if new is None:
             raise CommandRefused(f"job {job.id} has just moved on; look at it again")
         self.scheduler.wake.set()
-        await self._audit(by, action, job.id, printable(job.file))
+        await self.audit(by, action, job.id, printable(job.file))
         return new
 
-    async def _audit(self, by: str, action: str, target: str, detail: str) -> None:
+    async def audit(self, by: str, action: str, target: str, detail: str) -> None:
+        """Write down who did what."""
         now = self.scheduler.outside.clock.now()
         await self.scheduler.outside.store.audit(now, by, action, target, detail)
         self.scheduler.log("audit.recorded", "info", by=by, action=action, target=target, detail=detail)

@@ -85,6 +85,12 @@ class Book:
         self.counts[change.old.route, change.old.state] -= 1
         self.counts[change.new.route, change.new.state] += 1
 
+    def rename(self, old: str, new: str) -> None:
+        """Follow a route's new name in the numbers, and for the effects that still run under the old one."""
+        self.renamed[old] = new
+        for route, state in [key for key in self.counts if key[0] == old]:
+            self.counts[new, state] += self.counts.pop((route, state))
+
     def policy(self, inbox: Inbox) -> Policy:
         """Give the numbers of a route."""
         return policy_of(inbox.route, self.api, on_network=inbox.on_network)

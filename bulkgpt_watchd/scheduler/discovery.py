@@ -53,6 +53,7 @@ class Discovery:
         scheduler = self.scheduler
         self.facts = await scheduler.outside.store.facts()
         scheduler.passage.load(self.facts)
+        scheduler.book.counts.update(await scheduler.outside.store.counts())
         scheduler.tend = self.tend
         await self.take(routes)
         await self._bury()
@@ -73,11 +74,11 @@ class Discovery:
             if old_name is not None and old_name != route.name and old_name not in wanted:
                 await self._rename(old_name, route.name)
                 known[str(route.inbox)] = route.name
-        scheduler.book.counts.clear()
-        scheduler.book.counts.update(await scheduler.outside.store.counts())
-        for name, route in wanted.items():
-            await self._put(route, is_draining=False, inbox=scheduler.inboxes.get(name))
         remembered = self.facts.get("routes") or {}
+        for name, route in wanted.items():
+            if remembered.get(name, {}).get("workflow_id", route.workflow_id) != route.workflow_id:
+                await scheduler.passage.release(name)
+            await self._put(route, is_draining=False, inbox=scheduler.inboxes.get(name))
         under_way = {route for (route, state), n in scheduler.book.counts.items() if n > 0 and state not in ENDED}
         for name in (under_way - wanted.keys()) & remembered.keys():
             await self._put(self.parse(remembered[name]), is_draining=True, inbox=scheduler.inboxes.get(name))
@@ -104,7 +105,7 @@ class Discovery:
     async def _rename(self, old: str, new: str) -> None:
         scheduler = self.scheduler
         await scheduler.outside.store.rename_route(old, new)
-        scheduler.book.renamed[old] = new
+        scheduler.book.rename(old, new)
         scheduler.inboxes.pop(old, None)
         for key in ("mounts", "health"):
             book = dict(self.facts.get(key) or {})

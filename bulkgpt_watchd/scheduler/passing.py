@@ -143,6 +143,10 @@ class Passage:
                     return job.task_ids[-1]
         return None
 
+    async def release(self, route: str) -> None:
+        """End the hold of a route whose workflow is another now."""
+        await self.set_gate(replace(self.gate, routes={k: v for k, v in self.gate.routes.items() if k != route}))
+
     # --- pauses -------------------------------------------------------------------------------------------------------
 
     def pause_of(self, route: str) -> dict[str, Any] | None:

@@ -66,6 +66,8 @@ class Service:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     scheduler: Scheduler = field(init=False)
     discovery: Discovery = field(init=False)
+    acts: Acts = field(init=False)
+    _opened_with: Settings = field(init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -107,13 +109,13 @@ class Service:
     # --- start --------------------------------------------------------------------------------------------------------
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        settings = self.settings
+        self._opened_with = settings = self.settings
         wiring = Wiring(settings, lambda: read_api_key(self.settings, self.environ).value, self.log)
         self.scheduler, self.discovery = await wiring.open(stack)
         for warning in read_api_key(settings, self.environ).warnings:
             self.log("key.warning", "warning", reason=warning)
         await self.discovery.start(settings.routes)
-        acts = Acts(self.scheduler, self.discovery)
+        self.acts = acts = Acts(self.scheduler, self.discovery)
         names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan")
         app = application({**{name: getattr(acts, name) for name in names}, "reload": self.reload}, self._status)
         socket_path = control_socket(settings, self.environ)
@@ -211,7 +213,7 @@ class Service:
 
     # --- reload and status --------------------------------------------------------------------------------------------
 
-    async def reload(self, _by: str = "signal") -> dict[str, Any]:
+    async def reload(self, by: str = "SIGHUP") -> dict[str, Any]:
         """
         Read the configuration again; a wrong one changes nothing.
 
@@ -221,6 +223,7 @@ class Service:
             microseconds = int(self.scheduler.outside.clock.monotonic() * 1_000_000)
             systemd.notify(self.environ, RELOADING=1, MONOTONIC_USEC=microseconds)
             try:
+                await self.acts.audit(by, "reload", str(self.config_path), "")
                 return await self._reload()
             except ConfigInvalid as error:
                 mistakes = [str(mistake) for mistake in error.mistakes]
@@ -232,10 +235,10 @@ class Service:
     async def _reload(self) -> dict[str, Any]:
         new = await asyncio.to_thread(load, self.config_path)
         read_api_key(new, self.environ)
-        old, scheduler = self.settings, self.scheduler
-        kept = {key: getattr(old.api, key) for key in NEEDS_RESTART}
+        opened, scheduler = self._opened_with, self.scheduler
+        kept = {key: getattr(opened.api, key) for key in NEEDS_RESTART}
         needs_restart = [f"api.{key}" for key in NEEDS_RESTART if getattr(new.api, key) != kept[key]]
-        needs_restart += [key for key in ("state", "control") if getattr(new, key) != getattr(old, key)]
+        needs_restart += [key for key in ("state", "control") if getattr(new, key) != getattr(opened, key)]
         api: ApiSettings = new.api.model_copy(update=kept)
         self.settings = new
         scheduler.book.api = scheduler.passage.api = api

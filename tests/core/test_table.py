@@ -76,8 +76,8 @@ def test_a_lone_header_is_named_by_its_line() -> None:
     [
         (b"a,b,c\n1,2\n", 2, "2 columns, but the header has 3"),
         (b"a,b\n1,2\n1,2,3\n", 3, "3 columns, but the header has 2"),
-        (b'a,b\n"1\n2\n3",4\n\n"5\n6"\n7,8\n', 6, "1 columns"),
-        (b"a,b\n1,2\n  \n", 3, "1 columns"),
+        (b'a,b\n"1\n2\n3",4\n\n"5\n6"\n7,8\n', 6, "1 column"),
+        (b"a,b\n1,2\n  \n", 3, "1 column"),
         (b'a,b\n1,2\n"x\n\ny"z,4\n', 3, "text after a closing quote"),
         (b'a,b\n1,2\n3,"x\ny\n', 3, "a quote opens here"),
         (b'a,b\n1,2\n"3\n4","x\n\ny\n', 4, "a quote opens here"),

@@ -151,3 +151,22 @@ async def test_doubts_left_by_our_own_death_start_the_gate_half_open(place: Plac
     assert daemon.scheduler.passage.gate.position == "open"
     codes = [job.code for job in await daemon.jobs() if job.state is State.FAILED]
     assert codes == ["submission_unknown"] * count
+
+
+async def test_a_changed_workflow_ends_the_hold_of_its_route_also_over_a_restart(place: Place) -> None:
+    drop_many(place, 2, "more")
+    daemon = await place.start()
+    await daemon.run_until(lambda: len(place.told("task.submitted")) == 2)
+    denied = Denied("HTTP 403: not your workflow", http_status=403)
+    place.api.plan(SubmitFault(denied, at="before", contains=b"leads", times=1))
+    drop_many(place, 2)
+    await daemon.discovery.take(place.routes.values())
+    await daemon.run_until(lambda: place.told("gate.held"))
+    await daemon.stop()
+
+    place.route("leads", workflow_id="one that is ours")
+    daemon = await place.start()
+
+    assert "leads" not in daemon.scheduler.passage.gate.routes
+    await daemon.run_to_idle()
+    assert daemon.scheduler.book.counts["leads", State.DONE] == 2
