@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -37,6 +38,9 @@ SOON_S = 20.0
 
 LOOKS_EVERY_S = 0.02
 
+ENDS = (b"job.done", b"job.quarantined", b"job.withdrawn")
+"""Events that tell the end of a job."""
+
 COMMAND = (sys.executable, "-W", "error", "-m", "bulkgpt_watchd")
 
 AS_MORTAL = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
@@ -50,6 +54,8 @@ class Daemon:
         self, arguments: Iterable[str], log: Path, environ: dict[str, str], before: Iterable[str] = ()
     ) -> None:
         self.log_file = log
+        self._read_bytes = 0
+        self._ends = 0
         with open(log, "wb") as stderr:
             self.process = subprocess.Popen(
                 [*before, *COMMAND, "run", *arguments],
@@ -84,6 +90,21 @@ class Daemon:
         """Wait until the log has so many lines."""
         wait(lambda: self.log_file.read_bytes().count(b"\n") >= count, f"{count} lines", SOON_S, self)
 
+    def ends(self) -> int:
+        """Count the ends of jobs that the log tells of; what was read before is not read again."""
+        with open(self.log_file, "rb") as file:
+            file.seek(self._read_bytes)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._read_bytes += len(whole + newline)
+        self._ends += sum(whole.count(b'"event": "%s"' % event) for event in ENDS)
+        return self._ends
+
+    def memory_bytes(self, key: str) -> int:
+        """Give one of the sizes in /proc/PID/status, such as VmRSS or VmHWM (the peak)."""
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            [line] = [line for line in file if line.startswith(f"{key}:")]
+        return int(line.split()[1]) * 1024
+
     def ended(self, within_s: float = SOON_S) -> int:
         """Wait for its end; give the exit code."""
         return self.process.wait(within_s)
@@ -113,6 +134,21 @@ def wait(condition: Callable[[], T | None], what: str, within_s: float = SOON_S,
             told = f"; it ended with {daemon.process.poll()}, its log ends:\n{daemon.tail()}" if daemon else ""
             raise AssertionError(f"still not so after {within_s:g} s: {what}{told}")
         time.sleep(LOOKS_EVERY_S)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file of any size."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _has(path: Path, needle: bytes) -> bool:
+    """Look for some bytes in a file of any size."""
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:  # mmap takes no empty file
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(needle) >= 0
 
 
 class Bed:
@@ -276,11 +312,7 @@ class Bed:
 
     def ends(self) -> int:
         """Count the ends that the logs tell of."""
-        return sum(
-            daemon.log_file.read_bytes().count(b'"event": "%s"' % event)
-            for daemon in self.daemons
-            for event in (b"job.done", b"job.quarantined", b"job.withdrawn")
-        )
+        return sum(daemon.ends() for daemon in self.daemons)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -310,8 +342,7 @@ class Bed:
         found = []
         for path in self.folder.rglob("*"):
             if path.is_file() and not path.is_symlink() and path not in {self.key_file, self.config_file}:
-                content = path.read_bytes()
-                found += [f"{path} holds {name}" for secret, name in SECRETS.items() if secret in content]
+                found += [f"{path} holds {name}" for secret, name in SECRETS.items() if _has(path, secret)]
         return found
 
     def _copies(self) -> Counter[str]:
@@ -320,7 +351,7 @@ class Bed:
             for role in ("inbox", "error", "archive"):
                 for path in (route / role).rglob("*"):
                     if path.is_file() and not path.is_symlink():
-                        copies[hashlib.sha256(path.read_bytes()).hexdigest()] += 1
+                        copies[sha256_of(path)] += 1
         return copies
 
     def _lost(self) -> dict[str, int]:

@@ -309,12 +309,14 @@ def test_what_people_do_is_audited(bed: Bed) -> None:
 
 def test_a_scan_looks_at_once(bed: Bed) -> None:
     bed.route(scan_every="1h", watch="scan")
+    bed.drop("at the start.csv", b"a\n1\n")
     daemon = bed.start()
+    bed.wait_ended(1)
     bed.drop("a.csv")
     time.sleep(0.6)
-    assert not daemon.told("job.discovered")
+    assert not daemon.told("job.discovered", file="a.csv")
     bed.does("scan", "leads")
-    bed.wait_ended(1)
+    bed.wait_ended(2)
 
 
 def test_a_job_is_found_by_its_file_and_by_the_beginning_of_its_id(bed: Bed) -> None:
