@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from bulkgpt_watchd import __version__
@@ -47,4 +50,16 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line."""
+    _open_standard_streams()
     root.main()
+
+
+def _open_standard_streams() -> None:
+    """Open what a caller closed: the next file of ours would get its number, and a stray message would go there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 for the life of the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 the same
