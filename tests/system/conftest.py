@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,5 +32,6 @@ def bed(tmp_path: Path, sandbox: Sandbox) -> Iterator[Bed]:
     try:
         yield made
         made.leave()
+        shutil.rmtree(tmp_path)  # pytest would keep gigabytes; what failed is kept
     finally:
         made.kill()
