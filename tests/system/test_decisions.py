@@ -303,7 +303,11 @@ def test_what_people_do_is_audited(bed: Bed) -> None:
     bed.does("resume", "leads")
     bed.does("scan")
     told = daemon.told("audit.recorded")
-    assert [(line["action"], line["target"]) for line in told] == [("pause", "leads"), ("resume", "leads")]
+    assert [(line["action"], line["target"]) for line in told] == [
+        ("pause", "leads"),
+        ("resume", "leads"),
+        ("scan", "*"),
+    ]
     assert all("uid" in line["by"] for line in told)
 
 
