@@ -1,0 +1,148 @@
+"""Disks that go away, fill up or turn read-only under a running daemon, in a mount namespace of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from bulkgpt_watchd.sandbox import Fault, answer
+from tests.system.bed import VENDOR_CSV, Bed, Daemon, wait
+
+
+def can_mount() -> bool:
+    return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(os.geteuid() != 0 or not can_mount(), reason="only root can mount; run these as root"),
+]
+
+
+class Disks:
+    """Start a daemon in a mount namespace, and mount there while it runs."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.daemon: Daemon | None = None
+
+    def start(self, script: str) -> Daemon:
+        """Start it after *script*, which mounts what is there at the beginning."""
+        self.bed.write()
+        before = ("unshare", "-m", "--propagation", "private", "sh", "-ec", f'cd "$0"; {script}; cd -; exec "$@"')
+        self.daemon = self.bed.start(before=(*before, str(self.bed.folder)))
+        return self.daemon
+
+    def do(self, script: str) -> None:
+        """Do something as the daemon sees the disks."""
+        assert self.daemon is not None
+        command = ["nsenter", "-t", str(self.daemon.pid), "-m", "sh", "-ec", f'cd "$0"; {script}']
+        subprocess.run([*command, str(self.bed.folder)], check=True, timeout=20)
+
+    def seen(self, path: Path) -> Path:
+        """Give a path as the daemon sees it."""
+        assert self.daemon is not None
+        return Path(f"/proc/{self.daemon.pid}/root{path}")
+
+
+@pytest.fixture
+def disks(bed: Bed) -> Disks:
+    bed.route(min_free=1)
+    for role in ("outbox", "error", "archive"):
+        bed.place(role).mkdir()
+    (bed.folder / "state").mkdir()
+    return Disks(bed)
+
+
+def test_a_share_that_is_unmounted_looks_not_like_an_empty_inbox(bed: Bed, disks: Disks) -> None:
+    (bed.folder / "share").mkdir()
+    daemon = disks.start("mount --bind share leads/inbox")
+    (bed.folder / "share" / "a.csv").write_bytes(b"a\n1\n")
+    bed.wait_ended(1)
+    disks.do("umount leads/inbox")
+    told = daemon.wait_for("route.unavailable")
+    assert "used to lie on" in told["reason"] or "marker" in told["reason"]
+    bed.drop("trap.csv", b"a\n2\n")
+    time.sleep(0.6)
+    assert bed.files("inbox").keys() == {"trap.csv"}
+    (bed.folder / "share" / "b.csv").write_bytes(b"a\n3\n")
+    disks.do("mount --bind share leads/inbox")
+    daemon.wait_for("route.available")
+    bed.wait_ended(2)
+    assert bed.files("outbox").keys() == {"a.csv", "b.csv"}
+    assert len(bed.sandbox.accepted) == 2
+
+
+def test_an_outbox_that_is_full_keeps_the_paid_result_until_there_is_room(bed: Bed, disks: Disks) -> None:
+    content = b"a\n" + b"".join(b"%d %s\n" % (number, b"x" * 90) for number in range(3000))
+    daemon = disks.start("mount -t tmpfs -o size=100k none leads/outbox")
+    bed.drop("large.csv", content)
+    deferred = daemon.wait_for("job.deferred", at="finished")
+    assert "no space left" in deferred["reason"]
+    time.sleep(1)
+    assert not daemon.told("job.failed")
+    outbox = disks.seen(bed.place("outbox"))
+    assert [name for name in os.listdir(outbox) if not name.startswith(".")] == []
+    disks.do("mount -o remount,size=10m leads/outbox")
+    bed.wait_ended(1)
+    assert (outbox / "large.csv").read_bytes() == answer(content)
+    assert os.listdir(outbox) == ["large.csv"]
+    assert len(bed.sandbox.accepted) == 1
+
+
+@pytest.mark.parametrize("role", ["outbox", "archive", "error", "inbox"])
+def test_a_folder_that_turns_read_only_waits_and_goes_on(bed: Bed, disks: Disks, role: str) -> None:
+    daemon = disks.start(f"mount --bind leads/{role} leads/{role}")
+    bed.drop("first.csv", b"a\n0\n")
+    bed.wait_ended(1)
+    disks.do(f"mount -o remount,bind,ro leads/{role}")
+    bed.drop("a.csv")
+    bed.drop("bad.csv", b"a,b\n1\n")
+    wait(
+        lambda: (
+            daemon.told("route.unavailable")
+            or [line for line in daemon.told("job.deferred") if "ead-only" in line["reason"]]
+            or daemon.told("file.ignored")
+        ),
+        "it is told",
+        daemon=daemon,
+    )
+    time.sleep(0.7)
+    disks.do(f"mount -o remount,bind,rw leads/{role}")
+    jobs = bed.wait_ended(3)
+    assert {(job["file"], job["state"]) for job in jobs} == {
+        ("first.csv", "done"),
+        ("a.csv", "done"),
+        ("bad.csv", "failed"),
+    }
+    assert bed.files("outbox").keys() == {"first.csv", "a.csv"}
+    assert len(bed.sandbox.accepted) == 2
+
+
+@pytest.mark.parametrize("when", ["before the submit", "while the answer is awaited"])
+def test_a_state_whose_disk_is_full_waits_and_pays_once(bed: Bed, disks: Disks, when: str) -> None:
+    fill = "dd if=/dev/zero of=state/filler bs=4k 2>/dev/null || true"
+    bed.sandbox.plan(Fault(call="submit", delay_s=2))
+    daemon = disks.start("mount -t tmpfs -o size=3m none state")
+    if when == "before the submit":
+        disks.do(fill)
+        bed.drop("a.csv")
+        daemon.wait_for("state.unwritable")
+    else:
+        bed.drop("a.csv")
+        wait(lambda: any(".sent-" in name for name in bed.files("work")), "the last block goes", daemon=daemon)
+        disks.do(fill)
+        told = daemon.wait_for("task.submitted")
+        assert told["task_id"] == bed.sandbox.accepted[0].task_id
+        daemon.wait_for("state.unwritable")
+    time.sleep(1)
+    assert daemon.process.poll() is None
+    disks.do("rm state/filler")
+    wait(lambda: daemon.ends() == 1, "it goes on", daemon=daemon)
+    assert bed.files("outbox") == {"a.csv": answer(VENDOR_CSV)}
+    assert len(bed.sandbox.accepted) == 1
+    assert daemon.stop() == 0
