@@ -43,8 +43,9 @@ class Inbox:
 
 def test_a_file_that_was_renamed_into_place_is_whole_at_the_first_look() -> None:
     inbox = Inbox(RENAME, ended=frozenset())
-    assert inbox.look(0, a=FILE) == ["a"]
-    assert inbox.asked == []
+    for now in (0, 1):
+        assert inbox.look(now, a=FILE) == ["a"]
+        assert inbox.asked == []
 
 
 # --- marker -----------------------------------------------------------------------------------------------------------
@@ -74,6 +75,14 @@ def test_a_file_is_whole_when_it_was_the_same_for_settle() -> None:
     assert inbox.look(100, a=FILE) == []
     assert inbox.look(109.9, a=FILE) == []
     assert inbox.look(110, a=FILE) == ["a"]
+
+
+def test_a_short_settle_is_kept_to_as_a_long_one_is() -> None:
+    inbox = Inbox(replace(QUIET, settle_s=0.25))
+    assert inbox.look(0, a=FILE) == []
+    assert inbox.next_s == 0.25
+    assert inbox.look(0.125, a=FILE) == []
+    assert inbox.look(0.25, a=FILE) == ["a"]
 
 
 def test_one_look_is_never_enough_not_even_for_a_file_that_was_there_at_the_start() -> None:

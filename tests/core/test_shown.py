@@ -143,6 +143,10 @@ def test_the_receipt_says_what_was_sent_what_came_back_and_when() -> None:
     }
 
 
+def test_a_receipt_without_the_original_says_so() -> None:
+    assert shown.receipt(DONE, has_source=False) == shown.receipt(DONE, has_source=True) | {"source_lost": True}
+
+
 @given(ANY_JOB, st.booleans())
 def test_the_receipt_of_any_job_has_the_keys_of_the_contract(job: Job, has_source: bool) -> None:
     content = as_json(shown.receipt(job, has_source=has_source))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,13 +49,20 @@ def pause(until: float | None = None, reason: str = "by anna") -> dict[str, Any]
 
 def test_a_daemon_without_trouble_is_ok() -> None:
     content = told()
-    assert content["state"] == "ok"
+    assert (content["schema"], content["state"]) == (1, "ok")
     assert (content["gate"], content["gate_reason"], content["paused"]) == ("open", None, False)
     assert content["problems"] == []
     assert content["running"] is True
     for route in content["routes"]:
         assert route["available"] is True
         assert (route["gate"], route["gate_reason"], route["paused"]) == ("open", None, False)
+        assert route["unsettled"] == 0
+
+
+def test_a_route_tells_its_inbox_and_how_many_files_are_not_quiet_yet() -> None:
+    content = routes(told(health={"leads": {"inbox": "/mnt/leads", "unsettled": 3}}))
+    assert (content["leads"]["inbox"], content["leads"]["unsettled"]) == ("/mnt/leads", 3)
+    assert (content["orders"]["inbox"], content["orders"]["unsettled"]) == ("/srv/o", 0)
 
 
 def test_a_state_that_knows_nothing_yet_can_be_told() -> None:
@@ -183,6 +191,11 @@ def test_a_doubt_waits_for_a_person_and_degrades() -> None:
     assert content["state"] == "degraded"
     assert [job["job"] for job in content["doubts"]] == ["d0ubt"]
     assert any("d0ubt" in problem for problem in content["problems"])
+
+
+def test_a_question_that_was_answered_is_none_any_more() -> None:
+    content = told(doubts=(replace(DOUBT, is_closed=True), replace(DOUBT, superseded_by="n3w")))
+    assert (content["state"], content["doubts"], content["problems"]) == ("ok", [], [])
 
 
 # --- nothing secret ---------------------------------------------------------------------------------------------------
