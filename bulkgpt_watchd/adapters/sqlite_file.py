@@ -77,6 +77,8 @@ def opening(path: Path) -> Iterator[None]:
     """Turn what goes wrong on the way to an open state into StateUnusable."""
     try:
         yield
+    except StateUnusable:
+        raise
     except DiskTrouble as error:
         raise StateUnusable(str(error)) from error
     except (sqlite3.Error, OSError) as error:

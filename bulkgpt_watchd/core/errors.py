@@ -16,9 +16,9 @@ They live only at the edge: an effect turns each into exactly one event.
     ├── SourceVanished       the file is gone, by a hand that was not ours
     ├── SourceChanged        the file is not the one that was looked at before
     ├── NameTaken            a file of that name is there already
-    ├── DiskTrouble          full, read-only, failing or hung: wait
-    └── StateUnusable        the state file cannot be used, and why
-        └── StateLocked      another instance holds it
+    └── DiskTrouble          full, read-only, failing or hung: wait
+        └── StateUnusable    the state file cannot be used, and why; at the start that is the end
+            └── StateLocked  another instance holds it
 
 This module imports nothing of ours.
 """
@@ -129,7 +129,7 @@ class CommandRefused(WatchdError):
         self.exit_code = exit_code
 
 
-class StateUnusable(WatchdError):
+class StateUnusable(DiskTrouble):
     """Say why the state cannot be used and what to do."""
 
 

@@ -57,7 +57,7 @@ class Deferred:
     It did not work, and nothing was lost: try again later.
 
     Units: *retry_after_s* wins over our own backoff. Not *is_failure*: it was simply not our turn. *is_held*: the gate
-        keeps it, so it has no wait of its own.
+        keeps it, so it has no wait of its own. *is_answer*: somebody did answer, so it counts against patience.
     """
 
     reason: str
@@ -65,6 +65,7 @@ class Deferred:
     is_failure: bool = True
     is_bad_result: bool = False
     is_held: bool = False
+    is_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

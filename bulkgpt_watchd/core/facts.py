@@ -44,7 +44,7 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
         case e.Deferred(is_bad_result=is_bad):
             if job.state is State.READY and event.is_failure:
                 return replace(job, attempts=job.attempts + 1)
-            if job.state is State.FINISHED and event.is_failure:
+            if job.state is State.FINISHED and event.is_answer:
                 return replace(
                     job,
                     bad_results=job.bad_results + is_bad,

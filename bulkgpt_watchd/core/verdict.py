@@ -32,7 +32,7 @@ def of_status(job: Job, status: TaskStatus, now: float, policy: Policy, *, takes
             "task_timeout", f'BulkGPT still says "{status.word}" after task_timeout ({policy.task_timeout_s:g} s).'
         )
     if job.state is State.FINISHED:
-        return Deferred(f'BulkGPT now says "{status.word}" and gives no link')
+        return Deferred(f'BulkGPT now says "{status.word}" and gives no link', is_answer=True)
     return Progressed(status.word, status.rows_done, status.rows_ok, status.rows_total)
 
 

@@ -47,7 +47,7 @@ async def download(outside: Outside, task: Task) -> Event:
     except Refused as error:
         if task.job.bad_results + 1 >= BAD_RESULT_TRIES:
             return GaveUp("result_invalid", str(error), line=error.line)
-        return Deferred(str(error), is_bad_result=True)
+        return Deferred(str(error), is_bad_result=True, is_answer=True)
 
 
 async def _ask(outside: Outside, task: Task) -> tuple[Event, str | None]:
@@ -65,7 +65,7 @@ async def _ask(outside: Outside, task: Task) -> tuple[Event, str | None]:
 
 def _later_or_never(outside: Outside, task: Task, code: str, message: str) -> Event:
     waited = task.job.patience_s + waited_s(task.job, outside.clock.now(), task.policy)
-    return GaveUp(code, message) if waited >= task.policy.task_timeout_s else Deferred(message)
+    return GaveUp(code, message) if waited >= task.policy.task_timeout_s else Deferred(message, is_answer=True)
 
 
 async def _store(outside: Outside, task: Task, answer: Download) -> Event:

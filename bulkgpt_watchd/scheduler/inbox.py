@@ -8,6 +8,7 @@ not ours. It waits, says so, and returns by itself; nobody else is touched by it
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 from dataclasses import dataclass, field
@@ -183,6 +184,15 @@ class Inbox:
 
     def _ends(self, names: list[str]) -> dict[str, bool]:
         return {name: self.outside.folders.ends_line(self.route.inbox, name) for name in names}
+
+    async def hash_of(self, name: str) -> str:
+        """Hash a file in work, so that a copy that is dropped is known as its duplicate."""
+        return str(await self.outside.run(self.name, self._hash, name))
+
+    def _hash(self, name: str) -> str:
+        source, _ = self.outside.folders.open_source(self.route.work, (name,))
+        with source:
+            return hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
 
     async def count_rows(self, names: list[str]) -> int:
         """Count the lines below the header of so many files: what they would cost."""

@@ -62,7 +62,9 @@ class Lanes:
         )
         room = EFFECTS[state].lane - running
         if state is State.READY:
-            room = min(room, self.passage.gate.places(running, self.book.api.max_concurrent_submits))
+            # Money knows no excuse: a submit of a route that hangs counts here as any other.
+            in_flight = sum(1 for _, started_in in self.running.values() if started_in is state)
+            room = min(room, self.passage.gate.places(in_flight, self.book.api.max_concurrent_submits))
         if state in INTAKE:
             outstanding = sum(number for (_, state), number in self.book.counts.items() if state in OUTSTANDING)
             on_the_way = running if state is State.READY else 0

@@ -79,14 +79,20 @@ class Scheduler:
         await self._start_due()
         return await self._wait()
 
+    async def guarded_step(self) -> float:
+        """Step; after trouble, or a bug of ours, try again later: what is under way must get its end written."""
+        try:
+            return await self.step()
+        except DiskTrouble as error:
+            self.log("state.unwritable", "error", reason=str(error))
+        except Exception:  # noqa: BLE001 a bug in one step must not cost the answers that are awaited
+            self.log("daemon.bug", "error", exc_info=True)
+        return self.book.api.retry.min
+
     async def run(self) -> None:
         """Step until told to stop; sleep in between, unless something ends or rings."""
         while not self.book.is_stopping:
-            try:
-                seconds = await self.step()
-            except DiskTrouble as error:
-                self.log("state.unwritable", "error", reason=str(error))
-                seconds = self.book.api.retry.min
+            seconds = await self.guarded_step()
             try:
                 await asyncio.wait_for(self.wake.wait(), None if seconds == math.inf else seconds)
             except TimeoutError:

@@ -106,6 +106,7 @@ class Passage:
     async def key_changed(self) -> None:
         """Try a changed key at once."""
         self.log("key.changed", "info")
+        await self.set_gate(replace(self.gate, routes={}))  # a route's own refusal was of the old key
         if self.gate.position == "shut" and not self.gate.is_locked:
             await self.set_gate(rules.half(self.gate))
 

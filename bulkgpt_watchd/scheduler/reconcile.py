@@ -37,23 +37,23 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
         if job is None:
             if kind != "marker":
                 unknown = inbox.new_job(job_id, rest, stamp, State.CLAIMED)
-                await _adopt(inbox, book, unknown, is_sent=kind == "sent")
+                await _adopt(inbox, book, unknown, name, is_sent=kind == "sent")
         elif kind == "sent" and job.state in BEFORE_SENDING:
-            await _doubt(book, job, stamp)
+            await _doubt(book, job, stamp, await inbox.hash_of(name))
         elif kind == "plain" and job.state is State.DISCOVERED:
             await book.commit(job, Claimed(stamp, is_settled=stamp == job.stamp))
         elif kind != "marker" and job.state in {State.DONE, State.FAILED}:
             await _move_again(inbox, job, name, book)
 
 
-async def _adopt(inbox: Inbox, book: Book, job: Job, *, is_sent: bool) -> None:
+async def _adopt(inbox: Inbox, book: Book, job: Job, name: str, *, is_sent: bool) -> None:
     await book.add([job])
     book.log("job.adopted", "warning", route=inbox.name, job=job.id, file=job.file, may_have_been_sent=is_sent)
     if is_sent:
-        await _doubt(book, job, job.stamp)
+        await _doubt(book, job, job.stamp, await inbox.hash_of(name))
 
 
-async def _doubt(book: Book, job: Job, stamp: Stamp) -> None:
+async def _doubt(book: Book, job: Job, stamp: Stamp, sha256: str) -> None:
     """End in doubt: the name says that the file may have been sent, and the state does not know of it."""
     if job.state is State.DISCOVERED:
         claimed = await book.commit(job, Claimed(stamp, is_settled=True))
@@ -66,6 +66,7 @@ async def _doubt(book: Book, job: Job, stamp: Stamp) -> None:
             "submission_unknown",
             "The file's name in work says that it may have been sent, and the state does not know of it "
             "(the state is an older copy, was lost, or belonged to another daemon).",
+            sha256=sha256,
         ),
     )
 

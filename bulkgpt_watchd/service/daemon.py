@@ -7,6 +7,7 @@ Nothing is decided here: settings come in, ports are opened in order, the loop r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
+from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.core.status import NEEDS_DECISION, status
@@ -92,7 +94,6 @@ class Service:
                 code = await self._run_until_stopped()
             systemd.notify(self.environ, STOPPING=1)
             self.log("daemon.stopping", "info", in_progress=len(self.scheduler.running))
-            await self.scheduler.stop()
         self.log("daemon.stopped", "info", exit_code=code)
         return code
 
@@ -128,6 +129,7 @@ class Service:
             "socket": str(socket_path),
         }
         await self.scheduler.outside.store.set_fact("daemon", daemon)
+        stack.push_async_callback(self.scheduler.stop)  # whatever ends us, the answers under way are awaited
 
     async def _ready(self) -> None:
         self.log("daemon.ready", "info", routes=[route.name for route in self.settings.routes])
@@ -190,7 +192,7 @@ class Service:
         once = Once(scheduler, failed)
         ends_at = None if timeout_s is None else clock.monotonic() + timeout_s
         while not self._stop.is_set():
-            wait_s = min(await scheduler.step(), ONCE_LOOKS_EVERY_S)
+            wait_s = min(await scheduler.guarded_step(), ONCE_LOOKS_EVERY_S)
             code = once.verdict()
             if code is not None:
                 return code
@@ -207,7 +209,8 @@ class Service:
         """Tell systemd that the loop turns and the store's thread answers; a full disk must not get us killed."""
         interval_s = systemd.watchdog_interval_s(self.environ)
         while interval_s is not None:
-            await self.scheduler.outside.store.get("")
+            with contextlib.suppress(DiskTrouble):
+                await self.scheduler.outside.store.get("")
             systemd.notify(self.environ, WATCHDOG=1)
             await asyncio.sleep(interval_s)
 

@@ -117,7 +117,7 @@ def test_a_job_that_is_being_sent_waits_for_nothing() -> None:
 
 def test_bodies_that_are_no_csv_are_counted_until_the_task_finishes_anew() -> None:
     """A cut or an outage in between is no whole body: it starts no new count, or the count would have no end."""
-    bad = e.Deferred("an XML body", is_bad_result=True)
+    bad = e.Deferred("an XML body", is_bad_result=True, is_answer=True)
     job = after(job_in(State.FINISHED), bad, OUTAGE, bad)
     assert job.bad_results == 2
     assert after(replace(job, state=State.SUBMITTED), e.Finished()).bad_results == 0

@@ -30,7 +30,7 @@ ROUNDS: tuple[Event, ...] = (
     e.Deferred("HTTP 429", 0.0),
     e.Deferred("HTTP 429", 30.0),
     e.Deferred("paused", is_failure=False),
-    e.Deferred("an XML body", is_bad_result=True),
+    e.Deferred("an XML body", is_bad_result=True, is_answer=True),
     e.Progressed("inProgress"),
     e.Progressed("inProgress", 12, 11, 24),
     e.TaskMissed("Invalid Task ID."),
