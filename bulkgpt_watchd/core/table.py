@@ -100,14 +100,17 @@ def check(blocks: Iterable[bytes], rules: Rules) -> Facts:
     return Facts(rows, len(header), tuple(header), lines.encoding, delimiter)
 
 
-def rows_of_result(blocks: Iterable[bytes]) -> int:
+def rows_of_result(blocks: Iterable[bytes], *, may_be_cut: bool = False) -> int:
     """
     Count the rows of a result, content with whatever can be counted: it is paid for.
 
-    Shape: rows may be ragged and quotes sloppy; a quote that is open at the end tells of a cut result.
+    Shape: rows may be ragged and quotes sloppy; a quote that is open at the end tells of a cut result. Where it
+        *may_be_cut*, a last row that is narrower than the header does not count.
     Errors: Refused: result_invalid. What *blocks* raises goes through.
     """
     rows = -2  # the header and _END are no rows
+    header: list[str] = []
+    before: list[str] = []
     record: list[str] = []
     try:
         lines = Lines(blocks)
@@ -117,7 +120,9 @@ def rows_of_result(blocks: Iterable[bytes]) -> int:
         delimiter = vote(lines.head)
         reader = csv.reader(chain(lines, (_END,)), delimiter=delimiter or _NO_DELIMITER)
         try:
-            for record in reader:
+            for following in reader:
+                before, record = record, following
+                header = header or record
                 rows += bool(record)
                 lines.ended = reader.line_num
         except csv.Error as error:
@@ -128,7 +133,7 @@ def rows_of_result(blocks: Iterable[bytes]) -> int:
             raise Refused("result_invalid", "it is empty")
     except Refused as refused:
         raise Refused("result_invalid", f"the result is not a CSV: {refused}", line=refused.line) from None
-    return rows
+    return rows - (may_be_cut and 0 < len(before) < len(header))
 
 
 def vote(head: bytes) -> str | None:

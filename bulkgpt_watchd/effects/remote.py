@@ -104,7 +104,8 @@ def _complete(folders: Folders, task: Task, target: BinaryIO, is_delimited: bool
     job = task.job
     folder, wanted = result_place(task)
     folders.finish(target, folder)
-    rows_out = table.rows_of_result(folders.read_blocks(folder, temp_name(job.id, job.file)))
+    blocks = folders.read_blocks(folder, temp_name(job.id, job.file))
+    rows_out = table.rows_of_result(blocks, may_be_cut=not is_delimited)
     if not is_delimited and rows_out != job.rows:
         raise LinkBroken(f"the result came without a length and has {rows_out} rows for {job.rows}: maybe cut")
     return folders.free_target(folder, wanted, job.id, ()), rows_out

@@ -235,6 +235,22 @@ def test_a_result_counts_even_where_it_is_ragged(data: bytes, rows: int) -> None
 
 
 @pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"a,b\n1,2\n3", 1),
+        (b"a,b\n1,2\n3,", 2),
+        (b"a,b\n1\n3,4\n", 2),
+        (b"a,b\n1,2\n3,4\n\n", 2),
+        (b"a,b\n", 0),
+        (b"a,b", 0),
+        (b"a\n1\n2", 2),
+    ],
+)
+def test_a_last_row_that_is_narrower_than_the_header_does_not_count_where_it_may_be_cut(data: bytes, rows: int) -> None:
+    assert rows_of_result(cut(data, [3]), may_be_cut=True) == rows
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"",
