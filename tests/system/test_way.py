@@ -33,6 +33,7 @@ def test_the_vendors_example_goes_and_comes_back(bed: Bed) -> None:
     assert bed.files("inbox") == bed.files("error") == {}
     assert bed.files("work").keys() == {"route.json"}
 
+    assert bed.json("jobs") == [job]
     assert job["state"] == "done"
     assert job["task_ids"] == [record.task_id]
     assert (job["rows"], job["rows_done"], job["rows_ok"], job["rows_failed"]) == (24, 24, 24, 0)
@@ -112,8 +113,7 @@ def test_no_secret_is_told_anywhere(bed: Bed) -> None:
     assert bed.leaks() == []
 
 
-def test_a_key_from_the_environment_or_from_credentials_works_and_is_not_told(bed: Bed, tmp_path: object) -> None:
-    del tmp_path
+def test_a_key_from_the_environment_or_from_credentials_works_and_is_not_told(bed: Bed) -> None:
     bed.api["api_key_file"] = None
     credentials = bed.folder / "credentials"
     credentials.mkdir()
