@@ -36,7 +36,7 @@ SECRETS = {KEY.encode(): "the key", b"Signature=": "a signed link", b"Expires=":
 VENDOR_CSV = b"Input_1\n" + b"".join(b"%d\n" % number for number in range(1, 25))
 """The vendor's example input."""
 
-SOON_S = 20.0
+SOON_S = 30.0
 """Longest wait for anything; what is waited for takes a fraction of a second, but the machine may be busy."""
 
 LOOKS_EVERY_S = 0.03

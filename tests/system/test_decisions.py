@@ -87,7 +87,7 @@ def test_a_doubt_that_is_abandoned_stays_in_error_and_is_no_problem_any_more(bed
     assert bed.json("jobs", "show", job)["is_closed"]
     # It may be dropped again: nobody claims any more that it may have been paid.
     bed.drop("again.csv")
-    wait(lambda: bed.job("again.csv")["state"] == "done", "it goes")
+    bed.daemons[-1].wait_for("job.done", file="again.csv")
 
 
 def test_resolve_wants_exactly_one_answer_and_a_doubt(bed: Bed) -> None:
@@ -208,7 +208,7 @@ def test_retry_failed_takes_what_is_free_and_leaves_the_rest(bed: Bed) -> None:
     told = json.loads(done.stdout)
     assert [job["file"] for job in told["jobs"]] == ["refused.csv"]
     assert len(told["left"]) == 2
-    wait(lambda: bed.job("refused.csv")["state"] == "done", "it goes on")
+    bed.daemons[-1].wait_for("job.done", file="refused.csv")
     assert bed.job("bad.csv")["state"] == "failed"
     assert bed.error("ended.csv")
     assert bed.error("lost.csv")
