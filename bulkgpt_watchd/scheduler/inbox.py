@@ -96,7 +96,8 @@ class Inbox:
         """
         Look whether every folder is there and where it was; give the mounts as they are.
 
-        Shape: *mounts* maps roles to [mount point, type] as they were when the route was last usable.
+        Shape: *mounts* maps roles to [path, mount point, type] as they were when the route was last usable; a folder
+            that the configuration has put elsewhere since then is compared with nothing.
         Errors: Unusable.
         """
         found: dict[str, Any] = {}
@@ -106,13 +107,14 @@ class Inbox:
                     raise Unusable(f"{role} {path} is missing; create it, or mount what it lies on")
                 await self._run(self.outside.folders.make_folder, path)
             mount: Mount = await self._run(self.outside.folders.mount_of, path)
-            found[role] = [mount.point, mount.fstype]
+            found[role] = [str(path), mount.point, mount.fstype]
             if role == "inbox":
                 self.on_network = mount.is_network
-            if role in mounts and mounts[role] != found[role]:
+            before = mounts.get(role, found[role])
+            if before[0] == found[role][0] and before != found[role]:
                 raise Unusable(
-                    f"{role} {path} lies on {mount.point} ({mount.fstype}) and used to lie on {mounts[role][0]} "
-                    f"({mounts[role][1]}); mount it again, or run `bulkgpt-watchd adopt {self.name}` if that is meant"
+                    f"{role} {path} lies on {mount.point} ({mount.fstype}) and used to lie on {before[1]} "
+                    f"({before[2]}); mount it again, or run `bulkgpt-watchd adopt {self.name}` if that is meant"
                 )
         return found
 
