@@ -167,7 +167,7 @@ def on_a_terminal(*arguments: str | Path, **environ: str) -> str:
         env={**os.environ, "TERM": "xterm", "COLUMNS": "60", "LINES": "40", **environ},
     )
     os.close(theirs)
-    drawn = b""
+    drawn, is_interrupted = b"", False
     while True:
         try:
             block = os.read(ours, 65_536)
@@ -176,7 +176,8 @@ def on_a_terminal(*arguments: str | Path, **environ: str) -> str:
         drawn += block
         if not block:
             break
-        if arguments[-1] == "--watch" and drawn.count(b"gate open") == 2:
+        if arguments[-1] == "--watch" and drawn.count(b"gate open") >= 2 and not is_interrupted:
+            is_interrupted = True  # a second one, while it ends, would end it otherwise
             child.send_signal(2)
     os.close(ours)
     assert child.wait(10) == (130 if arguments[-1] == "--watch" else 0)

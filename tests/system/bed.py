@@ -8,6 +8,7 @@ twice, every daemon ended as it was asked to.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -295,7 +296,8 @@ class Bed:
         for path in sorted(folder.rglob("*")):
             name = str(path.relative_to(folder))
             if path.is_file() and not path.is_symlink() and (role == "work" or ".bulkgpt-watchd" not in name):
-                found[name] = path.read_bytes()
+                with contextlib.suppress(FileNotFoundError):  # moved on while we looked
+                    found[name] = path.read_bytes()
         return found
 
     def error(self, name: str, route: str = "leads") -> dict[str, Any]:
