@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def _ids(place: Place, names: tuple[str, ...]) -> list[str]:
-    """Complete beginnings of IDs; where the state cannot be read by us, the daemon has to know the names."""
+    """Complete beginnings of IDs, each job once; where we cannot read the state, the daemon has to know the names."""
     try:
         with StateReader.open(place.state.path) as state:
-            return [find_job(state, name).id for name in names]
+            return list(dict.fromkeys(find_job(state, name).id for name in names))
     except WatchdError:
-        return list(names)
+        return list(dict.fromkeys(names))
 
 
 def _told(row: dict[str, Any]) -> str:

@@ -162,6 +162,8 @@ def _routes(routes: Sequence[Mapping[str, Any]], position: str) -> Table:
 
 def _now(route: Mapping[str, Any], position: str) -> Words:
     """Say in a few words what holds a route, the strongest first; its problems are told below in full."""
+    if not route["configured"]:
+        return Words("no longer configured")
     if not route["available"]:
         since = f" since {local(at_s(route['unavailable_since']))}" if route["unavailable_since"] else ""
         return Words(f"UNAVAILABLE{since}", "bold red")

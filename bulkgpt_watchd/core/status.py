@@ -70,10 +70,12 @@ def _route(
     pauses: Mapping[str, Any],
     now: float,
 ) -> dict[str, Any]:
-    settings = (facts.get("routes") or {}).get(name) or {}
-    health = (facts.get("health") or {}).get(name) or {}
-    workflow_id = settings.get("workflow_id")
-    hold = gate.routes.get(name) or gate.workflows.get(workflow_id or "")
+    settings = (facts.get("routes") or {}).get(name)
+    is_configured = settings is not None
+    # Of a route that was removed only its jobs count: what it last suffered from is nobody's problem any more.
+    health = ((facts.get("health") or {}).get(name) or {}) if is_configured else {}
+    workflow_id = (settings or {}).get("workflow_id")
+    hold = (gate.routes.get(name) or gate.workflows.get(workflow_id or "")) if is_configured else None
     pause = pauses.get(EVERY_ROUTE) or pauses.get(name)
     shown = dict.fromkeys(("waiting", "submitting", "running", "delivering", "done", "failed", "withdrawn"), 0)
     for (route, state), number in counts.items():
@@ -85,7 +87,8 @@ def _route(
     return {
         "name": name,
         "workflow_id": workflow_id,
-        "inbox": health.get("inbox") or settings.get("inbox"),
+        "configured": is_configured,
+        "inbox": health.get("inbox") or (settings or {}).get("inbox"),
         "available": not health.get("reason"),
         "reason": health.get("reason"),
         "unavailable_since": rfc3339(health.get("since")),
