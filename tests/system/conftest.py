@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +36,12 @@ def bed(tmp_path: Path, sandbox: Sandbox) -> Iterator[Bed]:
         shutil.rmtree(tmp_path)  # pytest would keep gigabytes; what failed is kept
     finally:
         made.kill()
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder on another file system."""
+    place = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    assert place.stat().st_dev != tmp_path.stat().st_dev, "set TMPDIR to a disk"
+    yield place
+    shutil.rmtree(place)

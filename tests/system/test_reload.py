@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -164,3 +165,45 @@ def test_what_needs_a_restart_is_told_and_the_rest_is_taken(bed: Bed) -> None:
     answer = bed.json("reload")
     assert answer["needs_restart"] == ["api.timeout"]
     assert daemon.told("config.reloaded")[0]["needs_restart"] == ["api.timeout"]
+
+
+def test_a_route_that_was_removed_is_no_problem_any_more(bed: Bed) -> None:
+    """Its jobs are still shown; what its folders last suffered from is not."""
+    bed.route("old")
+    bed.route("keep")
+    daemon = bed.start()
+    bed.drop("bad.csv", b"a,b\n1\n", "old")
+    [job] = bed.wait_ended(1)
+    away = bed.folder / "away"
+    bed.place("inbox", "old").rename(away)
+    daemon.wait_for("route.unavailable", route="old")
+    assert bed.json("status")["state"] == "degraded"
+    del bed.routes[0]
+    reload(bed, daemon, "command")
+    status = bed.json("status")
+    assert (status["state"], status["problems"]) == ("ok", [])
+    routes = {route["name"]: route for route in status["routes"]}
+    assert (routes["old"]["configured"], routes["old"]["failed"]) == (False, 1)
+    assert routes["keep"]["configured"]
+    assert "no longer configured" in bed.does("status")
+    refused = bed.command("retry", job["job"])
+    assert refused.returncode == 77
+    assert "no longer configured" in refused.stderr
+
+
+@pytest.mark.parametrize("role", ["outbox", "folder"])
+def test_a_folder_that_the_configuration_puts_on_another_disk_needs_no_adopt(
+    bed: Bed, other_disk: Path, role: str
+) -> None:
+    daemon = bed.start()
+    bed.drop("a.csv", b"a\n1\n")
+    bed.wait_ended(1)
+    bed.routes[0][role] = str(other_disk)
+    (other_disk / "inbox").mkdir()
+    reload(bed, daemon, "command")
+    inbox = other_disk / "inbox" if role == "folder" else bed.place("inbox")
+    (inbox / ".b").write_bytes(b"a\n2\n")
+    (inbox / ".b").rename(inbox / "b.csv")
+    bed.wait_ended(2)
+    assert (other_disk / ("outbox/b.csv" if role == "folder" else "b.csv")).exists()
+    assert not daemon.told("route.unavailable")

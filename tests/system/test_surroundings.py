@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -115,14 +112,6 @@ def test_another_user_may_look_where_the_folder_lets_him_and_may_not_act(bed: Be
     done = as_other("jobs")
     assert (done.returncode, "a.csv" in done.stdout) == (0, True), "without a daemon too"
     assert {path.name for path in state.iterdir()} <= {"state.db", "state.db.lock"}
-
-
-@pytest.fixture
-def other_disk(tmp_path: Path) -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    assert place.stat().st_dev != tmp_path.stat().st_dev, "set TMPDIR to a disk"
-    yield place
-    shutil.rmtree(place)
 
 
 def test_outbox_archive_and_error_may_lie_on_other_disks(bed: Bed, other_disk: Path) -> None:
