@@ -36,7 +36,7 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
     The API key and the folders are looked at too. FILE is the same as --config FILE.
     """
     from bulkgpt_watchd.cli.mistakes import told
-    from bulkgpt_watchd.config import ConfigInvalid, check_folders, load, read_api_key
+    from bulkgpt_watchd.config import ConfigInvalid, check_folders, check_groups, load, read_api_key
     from bulkgpt_watchd.core.names import printable
 
     path = file or config_path()
@@ -46,7 +46,7 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
     try:
         settings = load(path)
         routes = len(settings.routes)
-        mistakes += check_folders(settings)
+        mistakes += check_folders(settings) + check_groups(settings)
         warnings = read_api_key(settings, os.environ).warnings
     except ConfigInvalid as invalid:
         mistakes += invalid.mistakes

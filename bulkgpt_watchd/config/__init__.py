@@ -5,7 +5,7 @@ from __future__ import annotations
 from bulkgpt_watchd.config.api_key import ApiKey, read_api_key
 from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake
 from bulkgpt_watchd.config.models import ApiSettings, ControlSettings, DownloadSettings, LogSettings, StateSettings
-from bulkgpt_watchd.config.presence import check_folders
+from bulkgpt_watchd.config.presence import check_folders, check_groups
 from bulkgpt_watchd.config.route import CsvSettings, PollSettings, ReadySettings, ResultSettings, Route
 from bulkgpt_watchd.config.settings import Place, Settings, control_socket, default_path, load, locate
 
@@ -26,6 +26,7 @@ __all__ = [
     "Settings",
     "StateSettings",
     "check_folders",
+    "check_groups",
     "control_socket",
     "default_path",
     "load",

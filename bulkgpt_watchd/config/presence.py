@@ -1,6 +1,8 @@
-"""Tell which folders of the routes are not there."""
+"""Tell which folders and groups of the routes are not there."""
 
 from __future__ import annotations
+
+import grp
 
 from bulkgpt_watchd.config.document import Document, Trail
 from bulkgpt_watchd.config.looking import Place, look_at
@@ -26,6 +28,28 @@ def check_folders(settings: Settings) -> tuple[Mistake, ...]:
         for key in keys
         if (fault := _fault(route, key, places[getattr(route, key)]))
     )
+
+
+def check_groups(settings: Settings) -> tuple[Mistake, ...]:
+    """
+    Tell which groups, to which results shall belong, this machine does not know.
+
+    Not a part of loading: a directory service that is down makes results wait, and no file is lost by that.
+    """
+    names = {index: route.result.group for index, route in enumerate(settings.routes) if route.result.group is not None}
+    return tuple(
+        settings.document.mistake(("routes", index, "result", "group"), f"there is no group {printable(name)}")
+        for index, name in names.items()
+        if not _is_group(name)
+    )
+
+
+def _is_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _written(document: Document, index: int, key: str) -> Trail:

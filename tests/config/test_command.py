@@ -30,6 +30,15 @@ def test_a_right_configuration_is_one_line_on_stdout(right: Path) -> None:
         assert (result.exit_code, result.stdout, result.stderr) == (0, f"{right}: ok, 1 route\n", "")
 
 
+def test_a_group_that_this_machine_does_not_know_is_told(write: WriteConfig, tmp_path: Path) -> None:
+    (tmp_path / "leads/inbox").mkdir(parents=True)
+    path = write("routes: [{name: leads, workflow_id: w, folder: leads, result: {group: no-such-group}}]")
+    result = run("check", path)
+
+    assert result.exit_code == 78
+    assert f"{path}:1:71: routes[leads].result.group: there is no group no-such-group\n" in result.stderr
+
+
 def test_every_mistake_is_shown_in_its_line(write: WriteConfig) -> None:
     path = write("api:\n  timout: 30s\n" + ROUTE + "\tsettle: 0\n")
     result = run("check", path)
