@@ -107,6 +107,9 @@ def query(connection: Connection, wanted: Query) -> list[Job]:
     if wanted.since is not None:
         conditions.append("changed_at >= ?")
         values.append(wanted.since)
+    if wanted.failures is not None:
+        conditions.append("failures >= ?")
+        values.append(wanted.failures)
     statement = f"{SELECT} WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
     return _jobs(connection, statement, [*values, -1 if wanted.limit is None else wanted.limit])
 

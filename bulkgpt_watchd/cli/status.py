@@ -20,7 +20,7 @@ from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import Query
-from bulkgpt_watchd.core.status import NEEDS_DECISION
+from bulkgpt_watchd.core.status import NEEDS_DECISION, STUCK
 from bulkgpt_watchd.core.status import status as content_of
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def _look(place: Place) -> Seen:
     now = time.time()
     with open_state(place) as state:
         facts, counts = state.facts(), state.counts()
-        doubts = state.query(NEEDS_DECISION)
+        doubts, stuck = state.query(NEEDS_DECISION), state.query(STUCK)
         under_way = state.query(Query(states=UNDER_WAY, limit=SHOWN_AT_MOST))
-    content = content_of(facts, counts, doubts, now=now, is_running=is_running(place, facts))
+    content = content_of(facts, counts, doubts, stuck=stuck, now=now, is_running=is_running(place, facts))
     return Seen(content, under_way[::-1], now)
 
 

@@ -187,13 +187,15 @@ class Query:
     """
     Select jobs for a person; None means any.
 
-    Units: *since* is the Unix second from which on a job's state has changed.
+    Units: *since* is the Unix second from which on a job's state has changed; *failures* is how often in a row, at
+        least, what is owed to it did not work.
     """
 
     routes: tuple[str, ...] | None = None
     states: tuple[State, ...] | None = None
     codes: tuple[str, ...] | None = None
     since: float | None = None
+    failures: int | None = None
     limit: int | None = None
 
 

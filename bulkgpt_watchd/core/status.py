@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bulkgpt_watchd.core import gate as gate_rules
-from bulkgpt_watchd.core.job import SHOWN_AS, Job, State
+from bulkgpt_watchd.core.job import SHOWN_AS, TERMINAL, Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
@@ -22,25 +22,37 @@ EVERY_ROUTE = "*"
 NEEDS_DECISION = Query(codes=tuple(sorted(HOLDS_A_QUESTION)), states=(State.FAILING, State.FAILED))
 """What to ask the store for, to have the jobs that may wait for a person's answer."""
 
+STUCK_FAILURES = 3
+"""Failures in a row after which a person is told: by default that is half a minute; one hiccup is no news."""
+
+STUCK = Query(states=tuple(state for state in State if state not in TERMINAL), failures=STUCK_FAILURES, limit=200)
+"""What to ask the store for, to have jobs that do not get on; of so many, more would say nothing new."""
+
+TOLD_AT_MOST = 5
+"""Reasons for which files of one route wait that are told: often it is one, for all of them."""
+
 
 def status(
     facts: Mapping[str, Any],
     counts: Mapping[tuple[str, State], int],
     doubts: Sequence[Job],
     *,
+    stuck: Sequence[Job] = (),
     now: float,
     is_running: bool,
 ) -> dict[str, Any]:
     """
     Put together what a person wants to know at one look.
 
-    Shape: *doubts* is what the store gave for NEEDS_DECISION; those that were answered are left out.
+    Shape: *doubts* is what the store gave for NEEDS_DECISION, *stuck* for STUCK; those that were answered are left out.
     """
     doubts = [job for job in doubts if not job.is_closed and job.superseded_by is None]
     gate = gate_rules.from_json(facts.get("gate"))
     pauses = {key: pause for key, pause in (facts.get("pauses") or {}).items() if _is_on(pause, now)}
     names = sorted({*(facts.get("routes") or {}), *(route for route, _ in counts)})
     routes = [_route(name, facts, counts, gate, pauses, now) for name in names]
+    for route in routes:
+        route["problems"] += _waiting([job for job in stuck if job.route == route["name"]])
     problems = [f"gate: {gate.reason}"] if gate.position != "open" else []
     problems += [f"route {route['name']}: {text}" for route in routes for text in route["problems"]]
     problems += [f"job {job.id} ({printable(job.file)}) needs a decision: {job.code}" for job in doubts]
@@ -103,6 +115,18 @@ def _route(
         **shown,
         "problems": problems,
     }
+
+
+def _waiting(stuck: Sequence[Job]) -> list[str]:
+    """Say why files wait, those with one reason together."""
+    by_reason: dict[str, list[Job]] = {}
+    for job in stuck:
+        by_reason.setdefault(job.waits_for or "", []).append(job)
+    told = [
+        f"{printable(jobs[0].file)} waits: {reason}" if len(jobs) == 1 else f"{len(jobs)} files wait: {reason}"
+        for reason, jobs in by_reason.items()
+    ]
+    return told[:TOLD_AT_MOST] + ([f"and {len(told) - TOLD_AT_MOST} more reasons"] if len(told) > TOLD_AT_MOST else [])
 
 
 def _is_on(pause: Mapping[str, Any], now: float) -> bool:

@@ -9,6 +9,7 @@ from bulkgpt_watchd.core import events as e
 from bulkgpt_watchd.core.events import Event
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.shown import rows_failed
+from bulkgpt_watchd.core.status import STUCK_FAILURES
 
 Log = Callable[..., None]
 """Called as log(event, level, **facts)."""
@@ -50,6 +51,7 @@ def line(old: Job, new: Job, event: Event) -> tuple[str, str, dict[str, Any]] | 
             return "job.done", "info", {"archive": new.archive_path, "rows_out": new.rows_out}
         case e.Deferred(reason=reason, is_failure=is_failure):
             level = "info" if is_failure and old.waits_for != reason else "debug"
+            level = "warning" if is_failure and new.failures == STUCK_FAILURES else level
             return "job.deferred", level, {"reason": reason, "at": old.state.value, "failures": new.failures}
         case e.GaveUp(code=code, message=message):
             level = "error" if code in {"submission_unknown", "task_id_conflict", "internal_error"} else "warning"

@@ -24,7 +24,7 @@ from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.shown import rfc3339
-from bulkgpt_watchd.core.status import NEEDS_DECISION, status
+from bulkgpt_watchd.core.status import NEEDS_DECISION, STUCK, status
 from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.loop import Scheduler
@@ -261,6 +261,6 @@ class Service:
 
     async def _status(self) -> dict[str, Any]:
         store = self.scheduler.outside.store
-        doubts = await store.query(NEEDS_DECISION)
+        doubts, stuck = await store.query(NEEDS_DECISION), await store.query(STUCK)
         now = self.scheduler.outside.clock.now()
-        return status(await store.facts(), await store.counts(), doubts, now=now, is_running=True)
+        return status(await store.facts(), await store.counts(), doubts, stuck=stuck, now=now, is_running=True)

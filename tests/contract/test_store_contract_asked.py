@@ -87,6 +87,13 @@ async def test_a_query_selects_by_everything_that_it_names(store: Store) -> None
     assert len(await ids()) == 6
 
 
+async def test_a_query_finds_jobs_that_failed_so_often_in_a_row(store: Store) -> None:
+    await store.add([sample_job(f"failed0{number}", failures=number) for number in range(5)])
+
+    assert [job.id for job in await store.query(Query(failures=3))] == ["failed04", "failed03"]
+    assert await store.query(Query(failures=3, states=(State.READY,))) == []
+
+
 async def test_counts_follow_every_change(store: Store) -> None:
     job = sample_job("aaaa1111")
     await store.add([job, sample_job("bbbb2222"), sample_job("cccc3333", route="other")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,10 +27,19 @@ DOUBT = sample_job("d0ubt", state=State.FAILED, code="submission_unknown", messa
 ROUTES = {"leads": {"workflow_id": "w1", "inbox": "/srv/leads"}, "orders": {"workflow_id": "w2", "inbox": "/srv/o"}}
 
 
-def told(gate: Gate | None = None, *, doubts: tuple[Job, ...] = (), at: float = NOW, **facts: Any) -> dict[str, Any]:
+def told(
+    gate: Gate | None = None,
+    *,
+    doubts: tuple[Job, ...] = (),
+    stuck: Sequence[Job] = (),
+    at: float = NOW,
+    **facts: Any,
+) -> dict[str, Any]:
     """Give the status as a reader of its JSON gets it."""
     remembered = {"routes": ROUTES, "gate": None if gate is None else rules.to_json(gate)} | facts
-    content: dict[str, Any] = status(json.loads(json.dumps(remembered)), {}, doubts, now=at, is_running=True)
+    content: dict[str, Any] = status(
+        json.loads(json.dumps(remembered)), {}, doubts, stuck=stuck, now=at, is_running=True
+    )
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     text.encode()
     read: dict[str, Any] = json.loads(text)
@@ -210,3 +220,26 @@ def test_nothing_that_is_remembered_of_a_route_or_elsewhere_is_told_unasked() ->
         mounts={"leads": {"inbox": [secret, "ext4"]}},
     )
     assert secret not in json.dumps(content)
+
+
+# --- files that do not get on -----------------------------------------------------------------------------------------
+
+
+def test_files_that_wait_are_told_with_their_reason_those_with_one_reason_together() -> None:
+    stuck = [sample_job(f"j{number}", state=State.READY, waits_for="no route to host") for number in range(3)]
+    stuck.append(sample_job("j9", file="a\x1b.csv", state=State.DISCOVERED, waits_for="cannot claim it"))
+    content = told(stuck=stuck)
+    assert content["state"] == "degraded"
+    assert routes(content)["leads"]["problems"] == [
+        "3 files wait: no route to host",
+        "a\\x1b.csv waits: cannot claim it",
+    ]
+    assert routes(content)["orders"]["problems"] == []
+
+
+def test_of_many_reasons_the_first_are_told() -> None:
+    stuck = [sample_job(f"j{number}", state=State.READY, waits_for=f"reason {number}") for number in range(9)]
+    assert routes(told(stuck=stuck))["leads"]["problems"][-2:] == [
+        "j4.csv waits: reason 4",
+        "and 4 more reasons",
+    ]
