@@ -47,7 +47,8 @@ ENDS = frozenset({"job.done", "job.quarantined", "job.withdrawn"})
 
 COMMAND = (sys.executable, "-W", "error", "-m", "bulkgpt_watchd")
 
-AS_MORTAL = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+LOST_RIGHTS = "-dac_override,-dac_read_search,-fowner,-chown"
+AS_MORTAL = ("setpriv", "--bounding-set", LOST_RIGHTS) if os.geteuid() == 0 else ()
 """Put before a command so that permissions bind it, whoever runs the tests."""
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.system.bed import AS_MORTAL, COMMAND, KEY, Bed, wait
 
+NOBODY = 65534
+
 needs_rights_to_lose = pytest.mark.skipif(os.geteuid() == 0 and not AS_MORTAL, reason="as root without setpriv")
 
 WRONG = """\
@@ -189,6 +191,28 @@ def test_a_folder_that_may_not_be_written_waits_until_it_may(bed: Bed, role: str
     bed.place(role).chmod(0o755)
     daemon.wait_for("route.available")
     bed.wait_ended(2)
+
+
+@pytest.mark.skipif(not AS_MORTAL, reason="not as root: only root can give files to others")
+def test_a_file_that_may_be_read_but_not_moved_is_told_and_stops_no_other(bed: Bed) -> None:
+    """A folder with the sticky bit, as /tmp: only its owner may move a file away."""
+    bed.route()
+    inbox = bed.place("inbox")
+    bed.drop("theirs.csv", b"a\n1\n")
+    for path in (inbox, inbox / "theirs.csv"):
+        os.chown(path, NOBODY, NOBODY)
+    inbox.chmod(0o1777)
+    daemon = bed.start(before=AS_MORTAL)
+    told = daemon.wait_for("job.deferred", level="warning", file="theirs.csv")
+    assert "not permitted" in told["reason"]
+    bed.drop("ours.csv", b"a\n2\n")
+    bed.wait_ended(1)
+    status = bed.json("status")
+    assert status["state"] == "degraded"
+    assert any("theirs.csv waits: cannot claim" in problem for problem in status["problems"])
+    os.chown(inbox / "theirs.csv", 0, 0)
+    bed.wait_ended(2)
+    assert bed.json("status")["state"] == "ok"
 
 
 @needs_rights_to_lose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 
@@ -33,7 +34,10 @@ def test_an_outage_costs_a_few_doubts_and_not_the_inbox(bed: Bed, sandbox: Sandb
         for number in range(FILES):
             bed.drop(f"{number}.csv", content(number))
         daemon.wait_for("job.deferred", at="ready")
-        time.sleep(1)
+        daemon.wait_for("job.deferred", level="warning")
+        waiting = bed.json("status")
+        assert (waiting["state"], waiting["gate"]) == ("degraded", "open")
+        assert re.search(r"waits?: 127\.0\.0\.1: ", "".join(waiting["problems"]))
         assert not daemon.told("job.failed"), "refused connections are certainly not accepted"
         assert len(bed.files("inbox")) >= FILES - 2 * CONCURRENT - CONCURRENT, "few are claimed ahead"
 
