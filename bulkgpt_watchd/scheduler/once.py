@@ -40,7 +40,7 @@ class Once:
             return GATE_SHUT
         if any(not self._is_stuck(route, state) for route, state in left):
             return None
-        if left or any(inbox.reason is not None for inbox in scheduler.inboxes.values()):
+        if left or any(inbox.reason is not None or inbox.unreadable for inbox in scheduler.inboxes.values()):
             return HELD
         failed = sum(number for (_, state), number in scheduler.book.counts.items() if state is State.FAILED)
         return SOME_FAILED if failed > self.failed_before else 0
