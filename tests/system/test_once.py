@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, SandboxOptions, answer
-from tests.system.bed import KEY, Bed, wait
+from tests.system.bed import AS_MORTAL, KEY, Bed, wait
 
 
 def test_all_done_is_0(bed: Bed) -> None:
@@ -142,3 +143,38 @@ def test_what_an_earlier_run_left_half_done_is_finished(bed: Bed) -> None:
     [job] = bed.jobs()
     assert job["state"] in {"done", "failed"}
     assert bed.files("work").keys() == {"route.json"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not AS_MORTAL, reason="as root without setpriv")
+def test_a_file_that_may_not_be_read_is_11(bed: Bed) -> None:
+    bed.drop("closed.csv", b"a\n1\n")
+    bed.drop("open.csv", b"a\n2\n")
+    (bed.place("inbox") / "closed.csv").chmod(0)
+    assert bed.start("--once", is_ready=False, before=AS_MORTAL).ended() == 11
+    assert bed.files("outbox").keys() == {"open.csv"}
+
+
+def test_a_backlog_at_the_first_start_is_11_until_a_person_takes_it(bed: Bed) -> None:
+    bed.route(hold_backlog=2)
+    for number in range(3):
+        bed.drop(f"{number}.csv", b"a\n%d\n" % number)
+    assert bed.once() == 11
+    assert bed.once() == 11
+    assert len(bed.files("inbox")) == 3
+
+
+def test_doubts_that_shut_the_gate_for_good_are_11(bed: Bed) -> None:
+    bed.api["retry"] = {"min": "50ms", "max": "200ms"}
+    bed.sandbox.plan(Fault(call="submit", http_status=502, times="always"))
+    for number in range(12):
+        bed.drop(f"{number}.csv", b"a\n%d\n" % number)
+    assert bed.once() == 11
+    assert len(bed.files("error")) <= 2 * (4 + 2), "each with its reason"
+    assert bed.json("status")["gate_needs_resume"]
+
+
+def test_markers_that_are_missing_leave_the_files(bed: Bed) -> None:
+    bed.route(ready={"done_file": "{name}.done"})
+    bed.drop("a.csv", b"a\n1\n")
+    assert bed.once() == 0
+    assert bed.files("inbox").keys() == {"a.csv"}
