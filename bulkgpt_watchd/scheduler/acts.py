@@ -178,8 +178,14 @@ class Acts:
         if job.error_path is not None and await run(job.route, exists, Path(job.error_path)):
             return job.error_path
         for twin in await store.twins(job):
-            is_its_copy = twin.related_job == job.id and twin.code == "duplicate" and twin.sha256 == job.sha256
-            if is_its_copy and twin.error_path is not None and await run(job.route, exists, Path(twin.error_path)):
+            is_copy = twin.related_job == job.id and twin.code == "duplicate" and twin.sha256 == job.sha256
+            # One that is still on its way to the error folder does not stand there yet.
+            if (
+                is_copy
+                and twin.state is State.FAILED
+                and twin.error_path is not None
+                and await run(job.route, exists, Path(twin.error_path))
+            ):
                 await self.scheduler.book.commit(twin, Superseded(job.id))
                 return twin.error_path
         if must_exist:
