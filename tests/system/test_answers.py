@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, answer
-from tests.system.bed import Bed, wait
+from tests.system.bed import Bed
+from tests.system.process import wait
 
 DOUBT = "submission_unknown"
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bulkgpt_watchd.sandbox import answer
-from tests.system.bed import AS_MORTAL, Bed, wait
+from tests.system.bed import Bed
+from tests.system.process import AS_MORTAL, wait
 
 GOOD = b"name,city\nAnna,Ulm\n"
 

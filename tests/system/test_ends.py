@@ -9,7 +9,8 @@ import time
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, answer
-from tests.system.bed import KEY, Bed, wait
+from tests.system.bed import KEY, Bed
+from tests.system.process import wait
 
 LARGE = b"name,text\n" + b"".join(b"row %d,%s\n" % (row, b"x" * 1000) for row in range(60_000))
 """60 MB: more than sockets buffer (32 MB by tcp_rmem), so that an upload stands still when nobody reads."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.bed import Bed, sha256_of, wait
+from tests.system.bed import Bed, sha256_of
+from tests.system.process import wait
 
 GROWTH_BYTES = 60_000_000
 """How much the peak may be above idle, whatever the size of a file: blocks, a parser, the connection's buffers."""

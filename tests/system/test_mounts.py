@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, answer
-from tests.system.bed import VENDOR_CSV, Bed, Daemon, wait
+from tests.system.bed import VENDOR_CSV, Bed
+from tests.system.process import Daemon, wait
 
 
 def can_mount() -> bool:

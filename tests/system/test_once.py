@@ -8,7 +8,8 @@ import time
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, SandboxOptions, answer
-from tests.system.bed import AS_MORTAL, KEY, Bed, wait
+from tests.system.bed import KEY, Bed
+from tests.system.process import AS_MORTAL, wait
 
 
 def test_all_done_is_0(bed: Bed) -> None:

@@ -9,8 +9,9 @@ from collections import Counter
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, Sandbox, answer
-from tests.system.bed import KEY, Bed, wait
+from tests.system.bed import KEY, Bed
 from tests.system.bulk import front
+from tests.system.process import wait
 
 FILES = 20
 CONCURRENT = 4

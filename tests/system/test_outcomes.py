@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, answer
-from tests.system.bed import VENDOR_CSV, Bed, Daemon
+from tests.system.bed import VENDOR_CSV, Bed
+from tests.system.process import Daemon
 
 ERROR_KEYS = {
     *("schema", "code", "message", "what_to_do", "job", "route", "workflow_id", "task_ids", "file", "sha256", "bytes"),

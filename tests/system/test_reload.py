@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault
-from tests.system.bed import Bed, Daemon, wait
+from tests.system.bed import Bed
+from tests.system.process import Daemon, wait
 
 
 def reload(bed: Bed, daemon: Daemon, how: str) -> None:

@@ -9,7 +9,8 @@ from datetime import datetime
 import pytest
 
 from bulkgpt_watchd.sandbox import answer
-from tests.system.bed import Bed, Daemon, wait
+from tests.system.bed import Bed
+from tests.system.process import Daemon, wait
 
 
 def taken_after_s(daemon: Daemon, file: str, since: float) -> float:

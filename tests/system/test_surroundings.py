@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, SandboxOptions, answer
-from tests.system.bed import AS_MORTAL, COMMAND, KEY, VENDOR_CSV, Bed, wait
+from tests.system.bed import KEY, VENDOR_CSV, Bed
+from tests.system.process import AS_MORTAL, COMMAND, wait
 
 NOBODY = 65534
 

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from bulkgpt_watchd.sandbox import Fault, answer
-from tests.system.bed import VENDOR_CSV, Bed, wait
+from tests.system.bed import VENDOR_CSV, Bed
+from tests.system.process import wait
 
 # --- a backlog --------------------------------------------------------------------------------------------------------
 
