@@ -75,7 +75,7 @@ def test_a_missing_folder_that_was_named_is_told_and_one_below_folder_is_made(be
     told = daemon.wait_for("route.unavailable")
     assert told["route"] == "more"
     assert f"{role} {named} is missing" in told["reason"]
-    assert bed.place(role).is_dir()
+    wait(bed.place(role).is_dir, "the other route makes its own", daemon=daemon)
     assert not named.exists()
     check = bed.command("config", "check")
     assert check.returncode == 78
