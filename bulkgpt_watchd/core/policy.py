@@ -38,6 +38,10 @@ class Policy:
     task_timeout_s: float
 
 
+RETRY_AFTER_AT_MOST_S = 3600.0
+"""How far a Retry-After is obeyed at most: asking once an hour is polite, and a wrong date must not stop a file."""
+
+
 def waited_s(job: Job, now: float, policy: Policy) -> float:
     """
     Say how much of the time since the last answer counts against patience.

@@ -34,7 +34,7 @@ _URL_CHARS = 8_000
 # More rows than a download of the largest size can hold: not a count.
 _ROWS = 2_000_000_000
 
-# "Retry in ten years" is a mistake, and the next number must still be a date; the policy has its own, smaller bound.
+# "Retry in ten years" is a mistake, and the next number must still be a date; core/policy.py has a smaller bound.
 _RETRY_AFTER_S = 365 * 86_400
 
 # RFC 9110 section 5.6.7, the only form that may be sent today.
