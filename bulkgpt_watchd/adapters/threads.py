@@ -38,14 +38,20 @@ class RouteThreads:
         """
         Call *function* in a thread of *route* and give its result.
 
-        Units: *deadline_s* counts from when a thread takes the call; None: as long as it takes.
+        Units: *deadline_s* counts from now, waiting for a thread included; None: as long as it takes.
         Errors: whatever *function* raises; DiskTrouble: over the deadline, or at once where all threads of the route
             are stuck. A call over its deadline, or whose caller was cancelled, may still take effect later.
         """
         if route not in self._pools:
             self._pools[route] = _Pool(route, self._threads_per_route)
-        result: T = await self._pools[route].run(functools.partial(function, *args), deadline_s)
-        return result
+        try:
+            async with asyncio.timeout(deadline_s) as limit:
+                result: T = await self._pools[route].run(functools.partial(function, *args), deadline_s)
+                return result
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise DiskTrouble(f"a folder of route {route} hangs (no answer for {deadline_s:g} s)") from error
 
     def is_hung(self, route: str) -> bool:
         """Tell whether a call of *route* is stuck over its deadline."""

@@ -138,11 +138,8 @@ def recall(folders: Folders, task: Task) -> Event:
         folders.remove(Path(job.error_path + REASON))
     if job.task_id is not None:
         return Resumed()
-    source = _source_in_work(folders, task)
-    if source is None:
+    if not folders.exists(task.work / name):
         return GaveUp("source_lost", "The file is no longer where it failed; it cannot be submitted again.")
-    if source.name != name:
-        folders.rename_in_work(task.work, source.name, name)
     return Restored()
 
 

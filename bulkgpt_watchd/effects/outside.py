@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from bulkgpt_watchd.config import ApiSettings, Route
 from bulkgpt_watchd.core.job import Job
@@ -19,13 +20,18 @@ DEFAULT_SETTLE_S = 10.0
 NETWORK_SETTLE_S = 60.0
 """The least quiet time on NFS and CIFS unless named: stat was stale there for 13 s, and attributes live up to 60 s."""
 
+CALL_DEADLINE_S = 60.0
+"""How long one short call on a folder may take, a rename or a block: a dead CIFS server was given up after 11 s."""
+
 T = TypeVar("T")
 
 
 class Runner(Protocol):
     """Run a blocking call in the threads of a route, so that a hung share blocks its own route only."""
 
-    def __call__(self, route: str, function: Callable[..., T], /, *args: Any, **named: Any) -> Awaitable[T]: ...
+    def __call__(
+        self, route: str, function: Callable[..., T], /, *args: Any, deadline_s: float | None = None, **named: Any
+    ) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,26 @@ class Outside:
     store: Store
     clock: Clock
     run: Runner
+
+
+_closing: set[asyncio.Future[None]] = set()
+
+
+def close_later(outside: Outside, route: str, file: BinaryIO) -> None:
+    """
+    Close a file in its route's thread, and wait for nobody.
+
+    Closing may wait for a share, and an answer that has come must not wait for that.
+    """
+    closing = asyncio.ensure_future(outside.run(route, file.close, deadline_s=CALL_DEADLINE_S))
+    _closing.add(closing)
+    closing.add_done_callback(_closed)
+
+
+def _closed(closing: asyncio.Future[None]) -> None:
+    _closing.discard(closing)
+    if not closing.cancelled():
+        closing.exception()  # what was read was hashed, what was written was fsynced: nothing depends on it
 
 
 @dataclass(frozen=True)

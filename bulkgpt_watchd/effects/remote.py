@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
 from typing import BinaryIO
 
 from bulkgpt_watchd.core import table
-from bulkgpt_watchd.core.errors import LinkBroken, Refused, TaskNotKnown
+from bulkgpt_watchd.core.errors import DiskTrouble, LinkBroken, Refused, TaskNotKnown
 from bulkgpt_watchd.core.events import Deferred, Event, Fetched, Finished, GaveUp
 from bulkgpt_watchd.core.names import base_name, render_result_name, temp_name
 from bulkgpt_watchd.core.policy import BAD_RESULT_TRIES, waited_s
 from bulkgpt_watchd.core.ports import Download, Folders
 from bulkgpt_watchd.core.verdict import of_status, of_unknown_task
-from bulkgpt_watchd.effects.outside import Outside, Task
+from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S, Outside, Task, close_later
+
+CLEANUP_DEADLINE_S = 5.0
+"""How long removing an unfinished result may hold up a stop; the next try removes what is left."""
 
 
 async def poll(outside: Outside, task: Task) -> Event:
@@ -71,17 +75,19 @@ def _later_or_never(outside: Outside, task: Task, code: str, message: str) -> Ev
 async def _store(outside: Outside, task: Task, answer: Download) -> Event:
     job, run, folders = task.job, outside.run, outside.folders
     folder, _ = result_place(task)
-    target = await run(job.route, _create, folders, task)
+    target = await run(job.route, _create, folders, task, deadline_s=CALL_DEADLINE_S)
     digest, size_bytes = hashlib.sha256(), 0
     try:
         async for block in answer.blocks:
             digest.update(block)
             size_bytes += len(block)
-            await run(job.route, target.write, block)
+            await run(job.route, target.write, block, deadline_s=CALL_DEADLINE_S)
         name, rows_out = await run(job.route, _complete, folders, task, target, answer.is_delimited)
     except BaseException:
-        target.close()
-        await run(job.route, folders.remove, folder / temp_name(job.id, job.file))
+        # What is left under the dot-name is made anew by the next try; a share that hangs must not hold us up here.
+        close_later(outside, job.route, target)
+        with contextlib.suppress(DiskTrouble):
+            await run(job.route, folders.remove, folder / temp_name(job.id, job.file), deadline_s=CLEANUP_DEADLINE_S)
         raise
     return Fetched(str(folder / name), digest.hexdigest(), size_bytes, rows_out)
 

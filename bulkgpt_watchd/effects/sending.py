@@ -11,14 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from bulkgpt_watchd.core.errors import OutcomeUnknown, SourceChanged
+from bulkgpt_watchd.core.errors import (
+    Denied,
+    DiskTrouble,
+    NotOurTurn,
+    OutcomeUnknown,
+    Refused,
+    SourceChanged,
+    SourceVanished,
+    Unavailable,
+)
 from bulkgpt_watchd.core.events import Accepted, Disturbed, Event, GaveUp
 from bulkgpt_watchd.core.job import Stamp
 from bulkgpt_watchd.core.ports import Folders, Upload
-from bulkgpt_watchd.effects.outside import Outside, Task
+from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S, Outside, Task, close_later
 
 FIRST_BYTES = 48 * 1024
 """What is read with opening a file, a multiple of three: most files are smaller."""
+
+CERTAINLY_NOT_ACCEPTED = (Unavailable, Denied, Refused, SourceVanished, DiskTrouble, NotOurTurn)
+"""What `Api.submit`, reading and the pass point raise where the last block did not go, or was answered with a no."""
 
 
 async def submit(outside: Outside, task: Task) -> Event:
@@ -33,30 +45,43 @@ async def submit(outside: Outside, task: Task) -> Event:
     if job.sha256 is None:
         raise ValueError("submit was asked for a job that was not checked")
     names = (task.plain_name, task.sent_name)
-    source, stamp, first = await run(job.route, _open, folders, task.work, names)
-    with source:
-        if stamp != job.stamp:
-            return Disturbed(stamp)
+    source, stamp, first = await run(job.route, _open, folders, task.work, names, deadline_s=CALL_DEADLINE_S)
+    try:
+        return await _send(outside, task, source, first) if stamp == job.stamp else Disturbed(stamp)
+    finally:
+        close_later(outside, job.route, source)
 
-        async def read(size: int) -> bytes:
-            return first.pop(0) if first else await run(job.route, source.read, size)
 
-        async def pass_point() -> None:
-            await task.pass_point(job, workflow_id)
-            await run(job.route, folders.rename_in_work, task.work, task.plain_name, task.sent_name)
+async def _send(outside: Outside, task: Task, source: BinaryIO, first: list[bytes]) -> Event:
+    job, run, folders = task.job, outside.run, outside.folders
+    workflow_id = task.route.workflow_id
 
-        workflow_id = task.route.workflow_id
-        try:
-            task_id = await outside.api.submit(Upload(workflow_id, stamp.bytes, job.sha256, read), pass_point)
-        except OutcomeUnknown as doubt:
-            return GaveUp("submission_unknown", str(doubt), http_status=doubt.http_status)
-        except SourceChanged:
-            await _take_back(outside, task)
-            return Disturbed(await run(job.route, folders.stamp_of, source))
-        except BaseException:
-            await _take_back(outside, task)
-            raise
-        return Accepted(task_id)
+    async def read(size: int) -> bytes:
+        return first.pop(0) if first else await run(job.route, source.read, size, deadline_s=CALL_DEADLINE_S)
+
+    async def pass_point() -> None:
+        await task.pass_point(job, workflow_id)
+        await run(
+            job.route,
+            folders.rename_in_work,
+            task.work,
+            task.plain_name,
+            task.sent_name,
+            deadline_s=CALL_DEADLINE_S,
+        )
+
+    upload = Upload(workflow_id, job.size_bytes, job.sha256 or "", read)
+    try:
+        return Accepted(await outside.api.submit(upload, pass_point))
+    except OutcomeUnknown as doubt:
+        return GaveUp("submission_unknown", str(doubt), http_status=doubt.http_status)
+    except SourceChanged:
+        await _take_back(outside, task)
+        return Disturbed(await run(job.route, folders.stamp_of, source, deadline_s=CALL_DEADLINE_S))
+    except CERTAINLY_NOT_ACCEPTED:
+        await _take_back(outside, task)
+        raise
+    # Anything else, a bug or an end of ours, leaves the name as it is: past the point it says that nobody knows.
 
 
 def _open(folders: Folders, work: Path, names: Sequence[str]) -> tuple[BinaryIO, Stamp, list[bytes]]:
@@ -70,5 +95,9 @@ def _open(folders: Folders, work: Path, names: Sequence[str]) -> tuple[BinaryIO,
 
 async def _take_back(outside: Outside, task: Task) -> None:
     """Give the file its plain name again: the submit was certainly not accepted."""
-    if await outside.run(task.job.route, outside.folders.exists, task.work / task.sent_name):
-        await outside.run(task.job.route, outside.folders.rename_in_work, task.work, task.sent_name, task.plain_name)
+    await outside.run(task.job.route, _give_back, outside.folders, task, deadline_s=CALL_DEADLINE_S)
+
+
+def _give_back(folders: Folders, task: Task) -> None:
+    if folders.exists(task.work / task.sent_name):
+        folders.rename_in_work(task.work, task.sent_name, task.plain_name)

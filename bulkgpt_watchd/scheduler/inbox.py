@@ -7,7 +7,6 @@ not ours. It waits, says so, and returns by itself; nobody else is touched by it
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import math
@@ -187,9 +186,16 @@ class Inbox:
     def _ends(self, names: list[str]) -> dict[str, bool]:
         return {name: self.outside.folders.ends_line(self.route.inbox, name) for name in names}
 
-    async def hash_of(self, name: str) -> str:
-        """Hash a file in work, so that a copy that is dropped is known as its duplicate."""
-        return str(await self.outside.run(self.name, self._hash, name))
+    async def rename_in_work(self, source: str, target: str) -> None:
+        """Give a file in work another name."""
+        await self._run(self.outside.folders.rename_in_work, self.route.work, source, target)
+
+    async def hash_of(self, name: str) -> str | None:
+        """Hash a file in work, so that a copy that is dropped is known as its duplicate; None: it cannot be read."""
+        try:
+            return str(await self._run(self._hash, name))
+        except (DiskTrouble, InUse, SourceVanished):
+            return None
 
     def _hash(self, name: str) -> str:
         source, _ = self.outside.folders.open_source(self.route.work, (name,))
@@ -225,9 +231,4 @@ class Inbox:
             return {}
 
     async def _run(self, function: Any, *args: Any, **named: Any) -> Any:
-        try:
-            # Beside the call's own deadline: where all threads of the route hang, it waits for one of them.
-            async with asyncio.timeout(LOOK_DEADLINE_S):
-                return await self.outside.run(self.name, function, *args, deadline_s=LOOK_DEADLINE_S, **named)
-        except TimeoutError as error:
-            raise DiskTrouble(f"a folder of route {self.name} hangs (no answer for {LOOK_DEADLINE_S:g} s)") from error
+        return await self.outside.run(self.name, function, *args, deadline_s=LOOK_DEADLINE_S, **named)

@@ -32,6 +32,9 @@ from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.passing import Passage
 from bulkgpt_watchd.scheduler.telling import Log, of_job
 
+CUT_S = 10.0
+"""How long a stop waits for what it cut short: twice as long as removing an unfinished result may take."""
+
 
 @dataclass
 class Scheduler:
@@ -74,10 +77,11 @@ class Scheduler:
     async def step(self) -> float:
         """Do what is due and give the seconds until something else is."""
         self.wake.clear()
-        self._start_looks()
-        self._start_probe()
-        await self._start_due()
-        return await self._wait()
+        now = self.outside.clock.now()  # one for the whole step: what falls due within it is later than this
+        self._start_looks(now)
+        self._start_probe(now)
+        await self._start_due(now)
+        return await self._wait(now)
 
     async def guarded_step(self) -> float:
         """Step; after trouble, or a bug of ours, try again later: what is under way must get its end written."""
@@ -106,12 +110,13 @@ class Scheduler:
         """
         self.book.is_stopping = True
         self.wake.set()
-        for job_id, task in self.running.items():
-            if job_id not in self._passing:
-                task.cancel()
-        for task in self._background():
+        passing = [task for job_id, task in self.running.items() if job_id in self._passing]
+        cut = [task for job_id, task in self.running.items() if job_id not in self._passing] + self._background()
+        for task in cut:
             task.cancel()
-        await asyncio.gather(*self.running.values(), *self._background(), return_exceptions=True)
+        if cut:
+            await asyncio.wait(cut, timeout=CUT_S)  # what hangs on a share is left: to die there is as safe as a kill
+        await asyncio.gather(*passing, return_exceptions=True)
 
     async def drain(self) -> None:
         """Wait until nothing is running."""
@@ -130,17 +135,16 @@ class Scheduler:
     def _background(self) -> list[asyncio.Task[None]]:
         return [*self.looking.values(), *([] if self._probing is None else [self._probing])]
 
-    def _start_looks(self) -> None:
-        now = self.outside.clock.now()
+    def _start_looks(self, now: float) -> None:
         for name, inbox in self.inboxes.items():
             if self.tend is not None and name not in self.looking and (inbox.is_rung or inbox.next_look_at <= now):
                 inbox.is_rung = False
                 inbox.next_look_at = now + inbox.route.scan_every
                 self.looking[name] = self._spawn(partial(self.tend, inbox), partial(self.looking.pop, name, None))
 
-    def _start_probe(self) -> None:
+    def _start_probe(self, now: float) -> None:
         gate = self.passage.gate
-        if self._probing is None and gate.probe_at is not None and gate.probe_at <= self.outside.clock.now():
+        if self._probing is None and gate.probe_at is not None and gate.probe_at <= now:
             self._probing = self._spawn(self.passage.probe, self._probe_ended)
 
     def _probe_ended(self) -> None:
@@ -162,11 +166,11 @@ class Scheduler:
 
     # --- start and perform --------------------------------------------------------------------------------------------
 
-    async def _start_due(self) -> None:
+    async def _start_due(self, now: float) -> None:
         wants = [] if self.book.is_stopping else self.lanes.wants()
         if not wants:
             return
-        for job in self.lanes.in_turn(await self.outside.store.due(wants, self.outside.clock.now())):
+        for job in self.lanes.in_turn(await self.outside.store.due(wants, now)):
             if self.lanes.has_place(job):
                 self._start(job, self.inboxes[job.route])
 
@@ -253,8 +257,7 @@ class Scheduler:
 
     # --- how long -----------------------------------------------------------------------------------------------------
 
-    async def _wait(self) -> float:
-        now = self.outside.clock.now()
+    async def _wait(self, now: float) -> float:
         gate = self.passage.gate
         times = [inbox.next_look_at for name, inbox in self.inboxes.items() if name not in self.looking]
         if gate.probe_at is not None and self._probing is None:
@@ -264,4 +267,4 @@ class Scheduler:
         due = await self.outside.store.next_due(list(EFFECTS), list(self.inboxes), after=now)
         if due is not None:
             times.append(due)
-        return max(0.0, min(times, default=math.inf) - now)
+        return max(0.0, min(times, default=math.inf) - self.outside.clock.now())
