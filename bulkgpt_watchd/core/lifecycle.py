@@ -24,7 +24,7 @@ from bulkgpt_watchd.core import events as e
 from bulkgpt_watchd.core.events import Event
 from bulkgpt_watchd.core.facts import with_facts
 from bulkgpt_watchd.core.job import TERMINAL, Job, State
-from bulkgpt_watchd.core.policy import Policy, backoff, patience_left_s, poll_delay
+from bulkgpt_watchd.core.policy import RETRY_AFTER_AT_MOST_S, Policy, backoff, patience_left_s, poll_delay
 from bulkgpt_watchd.core.ports import Change
 
 TRANSITIONS: dict[State, dict[type[Any], State]] = {
@@ -79,7 +79,6 @@ TRANSITIONS: dict[State, dict[type[Any], State]] = {
         e.Retargeted: State.FAILING,
         e.Quarantined: State.FAILED,
         e.Deferred: State.FAILING,
-        e.Recalled: State.RECALLED,
     },
     State.RECALLED: {
         e.Restored: State.CLAIMED,
@@ -112,7 +111,6 @@ BOUNDED: dict[tuple[State, type[Any]], str] = {
     (State.FETCHED, e.Retargeted): "a name with the job's ID is taken by nobody else",
     (State.DELIVERED, e.Retargeted): "a name with the job's ID is taken by nobody else",
     (State.FAILING, e.Retargeted): "a name with the job's ID is taken by nobody else",
-    (State.FAILING, e.Recalled): PERSON,
     (State.FAILED, e.Recalled): PERSON,
     (State.FAILED, e.Abandoned): PERSON,
     (State.FAILED, e.Superseded): PERSON,
@@ -184,7 +182,7 @@ def _due_at(job: Job, event: Event, now: float, policy: Policy, jitter: float) -
         case e.Deferred(is_held=True):  # a mended key is tried at once, and not when each file's own backoff is over
             return now
         case e.Deferred(retry_after_s=float() | int() as seconds) if seconds > 0:  # zero says nothing: our own backoff
-            return now + seconds
+            return now + min(seconds, RETRY_AFTER_AT_MOST_S)
         case e.Deferred(is_failure=False):
             return now + policy.retry_min_s
         case e.Deferred():

@@ -20,6 +20,7 @@ from bulkgpt_watchd.core.outcomes import ENDED_AT_BULKGPT, HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.shown import rfc3339, row
 from bulkgpt_watchd.core.status import EVERY_ROUTE
+from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
 from bulkgpt_watchd.scheduler.loop import Scheduler
@@ -27,7 +28,8 @@ from bulkgpt_watchd.scheduler.loop import Scheduler
 NO_SUCH = 66
 """Exit code: no such job or route (contract: commands)."""
 
-GAVE_UP = frozenset({State.FAILED, State.FAILING})
+AT_REST_TRIES, AT_REST_EVERY_S = 50, 0.2
+"""How often a failed job is asked whether its file stands in the error folder, before a person is told to wait."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,9 @@ class Acts:
     ) -> dict[str, Any]:
         """Answer a doubt: it has this task, it was never accepted, or it shall be left alone."""
         job = await self._job(job_id)
-        if job.state not in GAVE_UP or job.code not in HOLDS_A_QUESTION:
+        if job.state is not State.FAILED or job.code not in HOLDS_A_QUESTION:
             raise CommandRefused(f"job {job.id} is not in doubt: it is {row(job)['state']}" + _code(job))
         if abandon:
-            if job.state is not State.FAILED:
-                raise CommandRefused(f"job {job.id} is still on its way to the error folder; try again in a moment")
             job = await self._carry_out(by, "resolve --abandon", job, Abandoned())
         elif task_id is not None:
             await self._ask_about(job, task_id)
@@ -92,11 +92,11 @@ class Acts:
     async def redeliver(self, by: str, job_id: str) -> dict[str, Any]:
         """Fetch and deliver a paid result once more, free."""
         job = await self._job(job_id)
-        if job.task_id is None or (job.code in HOLDS_A_QUESTION and job.state in GAVE_UP):
+        if job.task_id is None or (job.code in HOLDS_A_QUESTION and job.state is State.FAILED):
             raise CommandRefused(f"job {job.id} has no task whose result could be fetched" + _code(job))
         if job.state is State.DONE:
             job = await self._carry_out(by, "redeliver", job, Reopened())
-        elif job.state in GAVE_UP:
+        elif job.state is State.FAILED:
             event = Recalled(job.task_id, await self._file_of(job), takes_partial=True)
             job = await self._carry_out(by, "redeliver", job, event)
         else:
@@ -130,8 +130,9 @@ class Acts:
         await self.scheduler.passage.resume(target, workflow_id)
         self.scheduler.wake.set()
         await self.audit(by, "resume", target, "")
-        pause = None if route is None else self.scheduler.passage.pause_of(route)
-        return {"route": route, "still_paused": None if pause is None else pause["reason"]}
+        names = list(self.scheduler.inboxes) if route is None else [route]
+        pauses = {name: self.scheduler.passage.pause_of(name) for name in names}
+        return {"route": route, "still_paused": {name: pause["reason"] for name, pause in pauses.items() if pause}}
 
     async def scan(self, by: str, route: str | None = None) -> dict[str, Any]:
         """Look at inboxes now."""
@@ -144,7 +145,7 @@ class Acts:
     # --- what may be done ---------------------------------------------------------------------------------------------
 
     async def _retry_event(self, job: Job, *, pay_again: bool) -> Event:
-        if job.state not in GAVE_UP:
+        if job.state is not State.FAILED:
             raise CommandRefused(f"job {job.id} has not failed: it is {row(job)['state']}")
         if job.superseded_by is not None:
             raise CommandRefused(f"job {job.id} was dropped again and is now job {job.superseded_by}")
@@ -168,24 +169,19 @@ class Acts:
 
         Shape: with *must_exist* a job without a file is refused.
         """
-        if job.state is State.FAILING:
+        outside = self.scheduler.outside
+        if job.error_path is not None and await outside.run(job.route, outside.folders.exists, Path(job.error_path)):
             return job.error_path
-        store, run, exists = (
-            self.scheduler.outside.store,
-            self.scheduler.outside.run,
-            self.scheduler.outside.folders.exists,
-        )
-        if job.error_path is not None and await run(job.route, exists, Path(job.error_path)):
-            return job.error_path
-        for twin in await store.twins(job):
-            is_copy = twin.related_job == job.id and twin.code == "duplicate" and twin.sha256 == job.sha256
-            # One that is still on its way to the error folder does not stand there yet.
-            if (
-                is_copy
-                and twin.state is State.FAILED
-                and twin.error_path is not None
-                and await run(job.route, exists, Path(twin.error_path))
-            ):
+        for twin in await outside.store.twins(job):
+            if twin.related_job != job.id or twin.code != "duplicate" or twin.sha256 != job.sha256:
+                continue
+            if twin.state is State.FAILING:
+                raise CommandRefused(f"the file is now job {twin.id}, on its way to the error folder; try again soon")
+            if twin.error_path is None:
+                continue
+            if await outside.run(job.route, outside.folders.exists, Path(twin.error_path)):
+                if job.error_path is not None:  # what was said about the file while it stood there
+                    await outside.run(job.route, outside.folders.remove, Path(job.error_path + REASON))
                 await self.scheduler.book.commit(twin, Superseded(job.id))
                 return twin.error_path
         if must_exist:
@@ -223,9 +219,17 @@ class Acts:
         self.scheduler.log("audit.recorded", "info", by=by, action=action, target=target, detail=detail)
 
     async def _job(self, job_id: str) -> Job:
-        job = await self.scheduler.outside.store.get(job_id)
-        if job is None:
-            raise CommandRefused(f"there is no job {job_id!r}; `bulkgpt-watchd jobs` lists them", exit_code=NO_SUCH)
+        """Give a job of a configured route; one that has just failed is waited for until its file stands in error."""
+        for tries_left in reversed(range(AT_REST_TRIES)):
+            job = await self.scheduler.outside.store.get(job_id)
+            if job is None:
+                raise CommandRefused(f"there is no job {job_id!r}; `bulkgpt-watchd jobs` lists them", exit_code=NO_SUCH)
+            if job.state is not State.FAILING:
+                break
+            if not tries_left:
+                why = f" ({job.waits_for})" if job.waits_for else ""
+                raise CommandRefused(f"job {job.id} is still on its way to the error folder{why}; try again then")
+            await self.scheduler.outside.clock.sleep(AT_REST_EVERY_S)
         if job.route not in self.scheduler.inboxes:
             raise CommandRefused(f"route {job.route} of job {job.id} is no longer configured; add it again and reload")
         return job

@@ -7,12 +7,14 @@ lost or an older copy of it was restored.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection
 from pathlib import Path
 
 from bulkgpt_watchd.core.events import Claimed, GaveUp
 from bulkgpt_watchd.core.job import Job, Stamp, State
-from bulkgpt_watchd.core.names import parse_work_name, sent_name, work_name
+from bulkgpt_watchd.core.names import ID_BYTES, new_id, parse_work_name, sent_name, work_name
+from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.inbox import Inbox
 
@@ -34,26 +36,48 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
             continue
         job_id, kind, rest = parsed
         job = await book.outside.store.get(job_id)
+        if kind == "marker":
+            continue
         if job is None:
-            if kind != "marker":
-                unknown = inbox.new_job(job_id, rest, stamp, State.CLAIMED)
-                await _adopt(inbox, book, unknown, name, is_sent=kind == "sent")
-        elif kind == "sent" and job.state in BEFORE_SENDING:
+            await _adopt(inbox, book, name, job_id, rest, stamp, is_sent=kind == "sent")
+        elif job.state is State.WITHDRAWN or (kind == "sent" and _is_unaccounted(job)):
+            # The row has ended without knowing of this file: it gets one of its own.
+            await _adopt(inbox, book, name, new_id(secrets.token_bytes(ID_BYTES)), rest, stamp, is_sent=kind == "sent")
+        elif kind == "sent" and (job.state in BEFORE_SENDING or _is_older_decision(job)):
             await _doubt(book, job, stamp, await inbox.hash_of(name))
         elif kind == "plain" and job.state is State.DISCOVERED:
             await book.commit(job, Claimed(stamp, is_settled=stamp == job.stamp))
-        elif kind != "marker" and job.state in {State.DONE, State.FAILED}:
+        elif job.state in {State.DONE, State.FAILED}:
             await _move_again(inbox, job, name, book)
 
 
-async def _adopt(inbox: Inbox, book: Book, job: Job, name: str, *, is_sent: bool) -> None:
+def _is_unaccounted(job: Job) -> bool:
+    """Tell whether a failed row knows of no submit that a sent name could be of: an older copy of the state."""
+    return job.state is State.FAILED and job.task_id is None and job.code not in HOLDS_A_QUESTION
+
+
+def _is_older_decision(job: Job) -> bool:
+    """
+    Tell whether a person's decision was about an earlier submit than the one that a sent name in work speaks of.
+
+    The file of a failed job stands in error when it is decided on; without a task it comes back under its plain name.
+    """
+    return job.state is State.RECALLED and job.task_id is None
+
+
+async def _adopt(inbox: Inbox, book: Book, name: str, job_id: str, file: str, stamp: Stamp, *, is_sent: bool) -> None:
+    """Make a job of a file in work that no row accounts for; its name in work follows the job's ID."""
+    job = inbox.new_job(job_id, file, stamp, State.CLAIMED)
+    own = sent_name(job.id, job.file) if is_sent else work_name(job.id, job.file)
+    if own != name:
+        await inbox.rename_in_work(name, own)
     await book.add([job])
     book.log("job.adopted", "warning", route=inbox.name, job=job.id, file=job.file, may_have_been_sent=is_sent)
     if is_sent:
-        await _doubt(book, job, job.stamp, await inbox.hash_of(name))
+        await _doubt(book, job, job.stamp, await inbox.hash_of(own))
 
 
-async def _doubt(book: Book, job: Job, stamp: Stamp, sha256: str) -> None:
+async def _doubt(book: Book, job: Job, stamp: Stamp, sha256: str | None) -> None:
     """End in doubt: the name says that the file may have been sent, and the state does not know of it."""
     if job.state is State.DISCOVERED:
         claimed = await book.commit(job, Claimed(stamp, is_settled=True))

@@ -127,8 +127,9 @@ def test_only_a_person_moves_a_failed_job_on() -> None:
     assert TRANSITIONS[State.WITHDRAWN] == {}
 
 
-def test_a_person_may_answer_while_the_file_is_still_on_its_way_to_error() -> None:
-    assert TRANSITIONS[State.FAILING][e.Recalled] is State.RECALLED
+def test_nobody_answers_before_the_file_stands_in_error() -> None:
+    """Then a file that is recalled has one place, and a sent name in work is of a submit that came later."""
+    assert [edge[0] for edge in EDGES if edge[1] is e.Recalled] == [State.FAILED]
 
 
 def test_an_illegal_step_says_what_cannot_happen_to_what() -> None:

@@ -41,6 +41,7 @@ async def tell(
     jobs: list[Job] = []
 
     async def life(daemon: Daemon) -> None:
+        await daemon.run_until(lambda: not is_failing(daemon))
         await story.person(daemon)
         await daemon.run_to_idle()
         jobs[:] = await daemon.jobs()
@@ -70,9 +71,15 @@ async def tell(
     return lived
 
 
+def is_failing(daemon: Daemon) -> bool:
+    """Tell whether a file is on its way to the error folder: until it stands there, a person is told to wait."""
+    return any(number for (_, state), number in daemon.scheduler.book.counts.items() if state is State.FAILING)
+
+
 async def _resolve(place: Place, story: Story, lived: Lived) -> None:
     """Answer the doubts by the ledger: then all must end as if nobody had died."""
     daemon = await place.start()
+    await daemon.run_until(lambda: not is_failing(daemon))
     await resolve(daemon)
     await daemon.run_to_idle()
     jobs = await daemon.jobs()
