@@ -49,11 +49,16 @@ def pause(route: str | None, for_s: float | None, reason: str | None, as_json: b
 @config_option
 @json_option
 def resume(route: str | None, as_json: bool) -> None:
-    """End a pause, and let one submit try a gate that is shut."""
+    """
+    End a pause; without a route that of all, and let one submit try a gate that is shut.
+
+    A route that was paused for itself, as for a backlog at its first start, is resumed by its name.
+    """
     answer = act(load_place(), "resume", route=route)
-    reason = answer.get("still_paused")
-    still = f", but all routes are paused ({printable(reason)}): `bulkgpt-watchd resume` ends that" if reason else ""
-    _show(answer, f"going on: {_named(route)}{still}", as_json=as_json)
+    _show(answer, f"going on: {_named(route)}", as_json=as_json)
+    if not as_json:
+        for name, reason in (answer.get("still_paused") or {}).items():
+            click.echo(f"still paused: {printable(name)}: {printable(reason)}", err=True)
 
 
 @click.command(epilog=examples("bulkgpt-watchd scan", "bulkgpt-watchd scan leads"))

@@ -166,12 +166,15 @@ class Passage:
         self.log("route.paused", "warning", route=route, reason=reason, until=rfc3339(until))
 
     async def resume(self, route: str, workflow_id: str | None) -> None:
-        """End a pause and what keeps the gate shut, as a person says so."""
+        """
+        End a pause and what keeps the gate shut, as a person says so.
+
+        Shape: `*` ends the pause of all and opens the gate; what single routes were paused for, a held backlog for
+            one, is another decision and stays.
+        """
         is_all = route == EVERY_ROUTE
-        ended = list(self.pauses) if is_all else [key for key in self.pauses if key == route]
-        for key in ended:
-            del self.pauses[key]
-            self.log("route.resumed", "info", route=key)
+        if self.pauses.pop(route, None) is not None:
+            self.log("route.resumed", "info", route=route)
         await self.outside.store.set_fact("pauses", self.pauses)
         await self.set_gate(rules.resumed(self.gate, None if is_all else route, workflow_id))
 
