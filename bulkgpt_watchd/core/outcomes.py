@@ -84,7 +84,8 @@ OUTCOMES: dict[str, Outcome] = {
     "result_invalid": Outcome("Completed and paid, but what was fetched is not a CSV.", _FREE_RETRY),
     "source_lost": Outcome(
         "The claimed file disappeared from work before it was submitted, by a hand that was not ours.",
-        "Drop the file into the inbox again. Nothing was billed.",
+        "Unless an older copy of the state was restored, nothing was billed: drop the file into the inbox again. "
+        "After a restore, look at the archive and the BulkGPT dashboard first.",
     ),
     "internal_error": Outcome(
         "A bug of this program; the log has the traceback.",
