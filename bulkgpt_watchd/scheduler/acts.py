@@ -220,18 +220,23 @@ class Acts:
 
     async def _job(self, job_id: str) -> Job:
         """Give a job of a configured route; one that has just failed is waited for until its file stands in error."""
-        for tries_left in reversed(range(AT_REST_TRIES)):
-            job = await self.scheduler.outside.store.get(job_id)
-            if job is None:
-                raise CommandRefused(f"there is no job {job_id!r}; `bulkgpt-watchd jobs` lists them", exit_code=NO_SUCH)
+        job = await self._known(job_id)
+        for _ in range(AT_REST_TRIES):
             if job.state is not State.FAILING:
                 break
-            if not tries_left:
-                why = f" ({job.waits_for})" if job.waits_for else ""
-                raise CommandRefused(f"job {job.id} is still on its way to the error folder{why}; try again then")
             await self.scheduler.outside.clock.sleep(AT_REST_EVERY_S)
+            job = await self._known(job_id)
+        if job.state is State.FAILING:
+            why = f" ({job.waits_for})" if job.waits_for else ""
+            raise CommandRefused(f"job {job.id} is still on its way to the error folder{why}; try again then")
         if job.route not in self.scheduler.inboxes:
             raise CommandRefused(f"route {job.route} of job {job.id} is no longer configured; add it again and reload")
+        return job
+
+    async def _known(self, job_id: str) -> Job:
+        job = await self.scheduler.outside.store.get(job_id)
+        if job is None:
+            raise CommandRefused(f"there is no job {job_id!r}; `bulkgpt-watchd jobs` lists them", exit_code=NO_SUCH)
         return job
 
     def _inbox(self, route: str) -> Inbox:
