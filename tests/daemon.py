@@ -23,6 +23,7 @@ from bulkgpt_watchd.scheduler.inbox import Inbox
 from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.passing import Passage
+from bulkgpt_watchd.scheduler.telling import with_names
 from bulkgpt_watchd.service.wiring import dump_route, parse_route
 from tests.fakes import FakeApi, FakeClock
 
@@ -139,7 +140,9 @@ class Place:
             return threads.run(route, partial(function, *args, **named), deadline_s=deadline_s)
 
         outside = Outside(self.api, folders, store, self.clock, run)
-        book, passage = Book(outside, self.settings, self.log), Passage(outside, self.settings, self.log)
+        names: dict[str, str] = {}
+        log = with_names(self.log, names)
+        book, passage = Book(outside, self.settings, log, names), Passage(outside, self.settings, log)
         scheduler = Scheduler(book, passage, Lanes(book, passage), path.parent)
         discovery = Discovery(scheduler, store.uuid, dump_route, parse_route, _no_bell)
         self.daemon = Daemon(self, scheduler, discovery, Acts(scheduler, discovery), store, threads)

@@ -80,9 +80,6 @@ class SqliteStore:
         content = json.dumps(value)  # now, not in the thread: it may change meanwhile
         await self._thread.ask(lambda state: writes.set_fact(state, key, content), writes=True)
 
-    async def rename_route(self, old: str, new: str) -> None:
-        await self._thread.ask(lambda state: writes.rename_route(state, old, new), writes=True)
-
     async def audit(self, at: float, by: str, action: str, target: str, detail: str) -> None:
         await self._thread.ask(lambda state: writes.audit(state, at, by, action, target, detail), writes=True)
 

@@ -60,6 +60,10 @@ class StateReader:
     def facts(self) -> dict[str, Any]:
         return self._ask(reads.facts)
 
+    def names(self) -> dict[str, str]:
+        """Give the names of the routes by their keys (core/routes.py); what is not among them is its own name."""
+        return dict(self.facts().get("names") or {})
+
     def audit_lines(self, limit: int | None = None) -> list[AuditLine]:
         """Give what people did, the newest first."""
         return self._ask(reads.audit_lines, limit)

@@ -76,10 +76,6 @@ def set_fact(connection: Connection, key: str, content: str) -> None:
     connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (text(key), content))
 
 
-def rename_route(connection: Connection, old: str, new: str) -> None:
-    connection.execute("UPDATE jobs SET route = ? WHERE route = ?", (text(new), text(old)))
-
-
 def audit(connection: Connection, at: float, by: str, action: str, target: str, detail: str) -> None:
     connection.execute(
         "INSERT INTO audit (at, by, action, target, detail) VALUES (?, ?, ?, ?, ?)",

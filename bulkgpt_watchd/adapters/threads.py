@@ -51,7 +51,7 @@ class RouteThreads:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise DiskTrouble(f"a folder of route {route} hangs (no answer for {deadline_s:g} s)") from error
+            raise DiskTrouble(f"a folder hangs (no answer for {deadline_s:g} s)") from error
 
     def is_hung(self, route: str) -> bool:
         """Tell whether a call of *route* is stuck over its deadline."""
@@ -125,7 +125,7 @@ class _Pool:
             self._waiting.clear()
 
     def _trouble(self, since: str = "") -> DiskTrouble:
-        return DiskTrouble(f"a folder of route {self._route} hangs{since}")
+        return DiskTrouble(f"a folder hangs{since}")
 
 
 class _Worker:

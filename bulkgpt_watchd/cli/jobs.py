@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from bulkgpt_watchd.core.job import SHOWN_AS, Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import JournalEntry, Query
+from bulkgpt_watchd.core.routes import named
 from bulkgpt_watchd.core.shown import is_partial, rfc3339, row, rows_failed
 
 SHOWN = tuple(dict.fromkeys(SHOWN_AS.values()))
@@ -67,14 +69,15 @@ def jobs(
         return
     now = time.time()
     query = Query(
-        routes=None if route is None else (route,),
         states=tuple(one for one, shown in SHOWN_AS.items() if shown == state) if state in SHOWN else None,
         codes=(state,) if state in OUTCOMES else None,
         since=None if since is None else now - since,
         limit=limit,
     )
     with open_state(load_place()) as opened:
-        found = opened.query(query)[::-1]
+        names = opened.names()
+        keys = None if route is None else tuple(key for key in {*names, route} if names.get(key, key) == route)
+        found = [named(job, names) for job in reversed(opened.query(replace(query, routes=keys)))]
     if as_json:
         for number, job in enumerate(found):  # written one by one: a hundred thousand are 100 MB of text
             sys.stdout.write((",\n " if number else "[") + json.dumps(row(job)))
@@ -147,7 +150,7 @@ def show_job(context: click.Context, job: str, as_json: bool) -> None:
     JOB is an ID, the beginning of one, or the name of a file below the inbox.
     """
     with open_state(load_place()) as opened:
-        found = find_job_or_file(opened, job)
+        found = named(find_job_or_file(opened, job), opened.names())
         journal = opened.journal(found.id)
     if as_json or (context.parent and context.parent.params["as_json"]):
         lines = [

@@ -20,6 +20,7 @@ from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.routes import named
 from bulkgpt_watchd.core.status import NEEDS_DECISION, STUCK
 from bulkgpt_watchd.core.status import status as content_of
 
@@ -77,7 +78,7 @@ def _look(place: Place) -> Seen:
     with open_state(place) as state:
         facts, counts = state.facts(), state.counts()
         doubts, stuck = state.query(NEEDS_DECISION), state.query(STUCK)
-        under_way = state.query(Query(states=UNDER_WAY, limit=SHOWN_AT_MOST))
+        under_way = [named(job, state.names()) for job in state.query(Query(states=UNDER_WAY, limit=SHOWN_AT_MOST))]
     content = content_of(facts, counts, doubts, stuck=stuck, now=now, is_running=is_running(place, facts))
     return Seen(content, under_way[::-1], now)
 

@@ -88,7 +88,7 @@ class Job:
     """
 
     id: str
-    route: str
+    route: str  # its key, see core/routes.py
     file: str  # path relative to the inbox
     state: State
     created_at: float

@@ -290,8 +290,5 @@ class Store(Protocol):
         Shape: JSON.
         """
 
-    async def rename_route(self, old: str, new: str) -> None:
-        """Give all jobs of a route to another name. Their revisions stay: changes under way are still good."""
-
     async def audit(self, at: float, by: str, action: str, target: str, detail: str) -> None:
         """Keep what a person did."""

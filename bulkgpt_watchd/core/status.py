@@ -14,6 +14,7 @@ from bulkgpt_watchd.core.job import SHOWN_AS, TERMINAL, Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.routes import named
 from bulkgpt_watchd.core.shown import rfc3339, row
 
 EVERY_ROUTE = "*"
@@ -46,13 +47,16 @@ def status(
 
     Shape: *doubts* is what the store gave for NEEDS_DECISION, *stuck* for STUCK; those that were answered are left out.
     """
-    doubts = [job for job in doubts if not job.is_closed and job.superseded_by is None]
+    known: Mapping[str, str] = facts.get("names") or {}
+    doubts = [named(job, known) for job in doubts if not job.is_closed and job.superseded_by is None]
     gate = gate_rules.from_json(facts.get("gate"))
     pauses = {key: pause for key, pause in (facts.get("pauses") or {}).items() if _is_on(pause, now)}
-    names = sorted({*(facts.get("routes") or {}), *(route for route, _ in counts)})
-    routes = [_route(name, facts, counts, gate, pauses, now) for name in names]
-    for route in routes:
-        route["problems"] += _waiting([job for job in stuck if job.route == route["name"]])
+    keys = sorted({*(facts.get("routes") or {}), *(key for key, _ in counts)}, key=lambda key: known.get(key, key))
+    routes = []
+    for key in keys:
+        route = {"name": known.get(key, key), **_route(key, facts, counts, gate, pauses, now)}
+        route["problems"] += _waiting([job for job in stuck if job.route == key])
+        routes.append(route)
     problems = [f"gate: {gate.reason}"] if gate.position != "open" else []
     problems += [f"route {route['name']}: {text}" for route in routes for text in route["problems"]]
     problems += [f"job {job.id} ({printable(job.file)}) needs a decision: {job.code}" for job in doubts]
@@ -75,29 +79,28 @@ def status(
 
 
 def _route(
-    name: str,
+    key: str,
     facts: Mapping[str, Any],
     counts: Mapping[tuple[str, State], int],
     gate: gate_rules.Gate,
     pauses: Mapping[str, Any],
     now: float,
 ) -> dict[str, Any]:
-    settings = (facts.get("routes") or {}).get(name)
+    settings = (facts.get("routes") or {}).get(key)
     is_configured = settings is not None
     # Of a route that was removed only its jobs count: what it last suffered from is nobody's problem any more.
-    health = ((facts.get("health") or {}).get(name) or {}) if is_configured else {}
+    health = ((facts.get("health") or {}).get(key) or {}) if is_configured else {}
     workflow_id = (settings or {}).get("workflow_id")
-    hold = (gate.routes.get(name) or gate.workflows.get(workflow_id or "")) if is_configured else None
-    pause = pauses.get(EVERY_ROUTE) or pauses.get(name)
+    hold = (gate.routes.get(key) or gate.workflows.get(workflow_id or "")) if is_configured else None
+    pause = pauses.get(EVERY_ROUTE) or pauses.get(key)
     shown = dict.fromkeys(("waiting", "submitting", "running", "delivering", "done", "failed", "withdrawn"), 0)
     for (route, state), number in counts.items():
-        if route == name:
+        if route == key:
             shown[SHOWN_AS[state]] += number
     unreadable = health.get("unreadable") or {}
     problems = [text for text in (health.get("reason"), health.get("disk_low"), hold and hold.reason) if text]
     problems += [f"{printable(file)} is unreadable: {text}" for file, text in unreadable.items()]
     return {
-        "name": name,
         "workflow_id": workflow_id,
         "configured": is_configured,
         "inbox": health.get("inbox") or (settings or {}).get("inbox"),

@@ -86,7 +86,7 @@ def archive(folders: Folders, task: Task) -> Event:
     keeps = task.route.on_success == "archive"
     has_source = source is not None or not keeps or folders.exists(target)
     try:
-        _write_sidecar(folders, job, target, RECEIPT, shown.receipt(job, has_source=has_source))
+        _write_sidecar(folders, job, target, RECEIPT, shown.receipt(_named(task), has_source=has_source))
         if source is not None and keeps:
             folders.move(source, target)
         elif source is not None:
@@ -110,9 +110,8 @@ def quarantine(folders: Folders, task: Task) -> Event:
     target = Path(job.error_path)
     source = _source_in_work(folders, task)
     has_source = source is not None or folders.exists(target)
-    named = replace(job, workflow_id=job.workflow_id or task.route.workflow_id)
     try:
-        _write_sidecar(folders, job, target, REASON, shown.error_file(named, has_source=has_source))
+        _write_sidecar(folders, job, target, REASON, shown.error_file(_named(task), has_source=has_source))
         if source is not None:
             folders.move(source, target)
     except NameTaken:
@@ -141,6 +140,12 @@ def recall(folders: Folders, task: Task) -> Event:
     if not folders.exists(task.work / name):
         return GaveUp("source_lost", "The file is no longer where it failed; it cannot be submitted again.")
     return Restored()
+
+
+def _named(task: Task) -> Job:
+    """Give the job as it is told: with its route's name, and the workflow that it was for."""
+    workflow_id = task.job.workflow_id or task.route.workflow_id
+    return replace(task.job, route=task.route.name, workflow_id=workflow_id)
 
 
 def _source_in_work(folders: Folders, task: Task) -> Path | None:

@@ -32,6 +32,7 @@ async def claim(outside: Outside, task: Task) -> Event:
     """
     Rename the file from the inbox into work; with a marker, the marker first.
 
+    Shape: where the route no longer takes from that inbox, only what is in work already was claimed.
     Errors: InUse, DiskTrouble: later.
     Repeat: yes; a file that is gone from the inbox and stands in work was claimed.
     """
@@ -41,6 +42,8 @@ async def claim(outside: Outside, task: Task) -> Event:
     if done_file is not None:
         marker = (render_marker_name(done_file, job.file), marker_taken_name(job.id, job.file))
     try:
+        if not task.is_taking and not await run(job.route, folders.exists, task.work / task.plain_name):
+            raise SourceVanished(f"{job.file} is left in {inbox}")
         stamp = await run(job.route, folders.claim, inbox, job.file, task.work, task.plain_name, job.stamp, marker)
     except (SourceVanished, SourceChanged):
         if marker is not None:

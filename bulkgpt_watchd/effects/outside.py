@@ -70,13 +70,15 @@ class Task:
     """
     Hold one job together with what is known of its route at this moment.
 
-    Shape: *pass_point* is for `submit` alone; see core/ports.py.
+    Shape: not *is_taking*: files are no longer taken from where this one was found. *pass_point* is for `submit` alone;
+        see core/ports.py.
     """
 
     job: Job
     route: Route
     api: ApiSettings
     policy: Policy
+    is_taking: bool
     pass_point: Callable[[Job, str], Awaitable[None]] = field(repr=False)
 
     @property

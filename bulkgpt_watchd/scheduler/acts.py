@@ -18,6 +18,7 @@ from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import ENDED_AT_BULKGPT, HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.routes import named
 from bulkgpt_watchd.core.shown import rfc3339, row
 from bulkgpt_watchd.core.status import EVERY_ROUTE
 from bulkgpt_watchd.effects.intake import REASON
@@ -57,10 +58,10 @@ class Acts:
             chosen = [await self._job(job_id) for job_id in jobs]
             events = [await self._retry_event(job, pay_again=pay_again) for job in chosen]
             pairs = zip(chosen, events, strict=True)
-            return {"jobs": [row(await self._carry_out(by, "retry", *pair)) for pair in pairs], "left": []}
+            return {"jobs": [self._row(await self._carry_out(by, "retry", *pair)) for pair in pairs], "left": []}
         done: list[Job] = []
         left: list[dict[str, str]] = []
-        routes = None if route is None else (self._inbox(route).name,)
+        routes = None if route is None else (self._inbox(route).key,)
         for job in await self.scheduler.outside.store.query(Query(routes=routes, states=(State.FAILED,))):
             if job.is_closed or job.superseded_by is not None or job.route not in self.scheduler.inboxes:
                 continue
@@ -69,7 +70,7 @@ class Acts:
                 done.append(await self._carry_out(by, "retry", job, event))
             except CommandRefused as error:
                 left.append({"job": job.id, "reason": str(error)})
-        return {"jobs": [row(job) for job in done], "left": left}
+        return {"jobs": [self._row(job) for job in done], "left": left}
 
     async def resolve(
         self, by: str, job_id: str, *, task_id: str | None = None, not_submitted: bool = False, abandon: bool = False
@@ -87,7 +88,7 @@ class Acts:
         elif not_submitted:
             event = Recalled(None, await self._file_of(job, must_exist=True))
             job = await self._carry_out(by, "resolve --not-submitted", job, event)
-        return {"job": row(job)}
+        return {"job": self._row(job)}
 
     async def redeliver(self, by: str, job_id: str) -> dict[str, Any]:
         """Fetch and deliver a paid result once more, free."""
@@ -101,7 +102,7 @@ class Acts:
             job = await self._carry_out(by, "redeliver", job, event)
         else:
             raise CommandRefused(f"job {job.id} is {row(job)['state']}; its result comes by itself")
-        return {"job": row(job)}
+        return {"job": self._row(job)}
 
     async def adopt(self, by: str, route: str) -> dict[str, Any]:
         """Take over a route whose marker is another's, is gone, or whose folders moved to another mount."""
@@ -117,30 +118,33 @@ class Acts:
         self, by: str, route: str | None = None, *, for_s: float | None = None, reason: str | None = None
     ) -> dict[str, Any]:
         """Stop taking and submitting files; what was submitted goes on."""
-        target = EVERY_ROUTE if route is None else self._inbox(route).name
+        target = EVERY_ROUTE if route is None else self._inbox(route).key
         until = None if for_s is None else self.scheduler.outside.clock.now() + for_s
         await self.scheduler.passage.pause(target, reason or f"by {by}", until)
-        await self.audit(by, "pause", target, rfc3339(until) or "")
+        await self.audit(by, "pause", route or EVERY_ROUTE, rfc3339(until) or "")
         return {"route": route, "until": rfc3339(until)}
 
     async def resume(self, by: str, route: str | None = None) -> dict[str, Any]:
         """End a pause, and let one submit try a shut gate."""
-        target = EVERY_ROUTE if route is None else self._inbox(route).name
-        workflow_id = None if route is None else self._inbox(route).route.workflow_id
-        await self.scheduler.passage.resume(target, workflow_id)
+        inbox = None if route is None else self._inbox(route)
+        passage = self.scheduler.passage
+        if inbox is None:
+            await passage.resume(EVERY_ROUTE, None)
+        else:
+            await passage.resume(inbox.key, inbox.route.workflow_id)
         self.scheduler.wake.set()
-        await self.audit(by, "resume", target, "")
-        names = list(self.scheduler.inboxes) if route is None else [route]
-        pauses = {name: self.scheduler.passage.pause_of(name) for name in names}
+        await self.audit(by, "resume", route or EVERY_ROUTE, "")
+        asked = self.scheduler.inboxes.values() if inbox is None else [inbox]
+        pauses = {each.name: passage.pause_of(each.key) for each in asked}
         return {"route": route, "still_paused": {name: pause["reason"] for name, pause in pauses.items() if pause}}
 
     async def scan(self, by: str, route: str | None = None) -> dict[str, Any]:
         """Look at inboxes now."""
-        names = list(self.scheduler.inboxes) if route is None else [self._inbox(route).name]
-        for name in names:
-            self.scheduler.ring(name)
+        asked = list(self.scheduler.inboxes.values()) if route is None else [self._inbox(route)]
+        for inbox in asked:
+            self.scheduler.ring(inbox.key)
         await self.audit(by, "scan", route or EVERY_ROUTE, "")
-        return {"routes": names}
+        return {"routes": [inbox.name for inbox in asked]}
 
     # --- what may be done ---------------------------------------------------------------------------------------------
 
@@ -230,7 +234,8 @@ class Acts:
             why = f" ({job.waits_for})" if job.waits_for else ""
             raise CommandRefused(f"job {job.id} is still on its way to the error folder{why}; try again then")
         if job.route not in self.scheduler.inboxes:
-            raise CommandRefused(f"route {job.route} of job {job.id} is no longer configured; add it again and reload")
+            name = self.scheduler.book.names.get(job.route, job.route)
+            raise CommandRefused(f"route {name} of job {job.id} is no longer configured; add it again and reload")
         return job
 
     async def _known(self, job_id: str) -> Job:
@@ -239,10 +244,14 @@ class Acts:
             raise CommandRefused(f"there is no job {job_id!r}; `bulkgpt-watchd jobs` lists them", exit_code=NO_SUCH)
         return job
 
+    def _row(self, job: Job) -> dict[str, Any]:
+        return row(named(job, self.scheduler.book.names))
+
     def _inbox(self, route: str) -> Inbox:
-        inbox = self.scheduler.inboxes.get(route)
+        inboxes = {inbox.name: inbox for inbox in self.scheduler.inboxes.values()}
+        inbox = inboxes.get(route)
         if inbox is None:
-            names = ", ".join(self.scheduler.inboxes)
+            names = ", ".join(inboxes)
             raise CommandRefused(f"there is no route {route!r}; there are: {names}", exit_code=NO_SUCH)
         return inbox
 

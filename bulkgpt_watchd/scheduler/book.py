@@ -31,20 +31,25 @@ class Book:
     """
     Keep the jobs in the store, their numbers by route and state, and the routes they belong to.
 
-    Shape: *counts* follows every commit; it is read from the store at the start and never guessed.
+    Shape: *inboxes* by the keys of the routes, *names* what people call them. *counts* follows every commit; it is read
+        from the store at the start and never guessed.
     """
 
     outside: Outside
     api: ApiSettings
     log: Log
+    names: dict[str, str] = field(default_factory=dict)
     inboxes: dict[str, Inbox] = field(default_factory=dict)
     counts: Counter[tuple[str, State]] = field(default_factory=Counter)
-    renamed: dict[str, str] = field(default_factory=dict)  # routes that got a new name while effects of theirs ran
     is_stopping: bool = False
 
     async def add(self, jobs: Sequence[Job]) -> None:
-        """Write new jobs."""
-        await self.outside.store.add(jobs)
+        """Write new jobs, all or none; what was told as failed may be written all the same."""
+        try:
+            await self.outside.store.add(jobs)
+        except DiskTrouble:
+            if await self.outside.store.get(jobs[0].id) is None:
+                raise
         self.counts.update((job.route, job.state) for job in jobs)
 
     async def commit(self, job: Job, event: Event) -> Job | None:
@@ -54,7 +59,6 @@ class Book:
         Shape: the job as it now stands; None when somebody else moved it on and this is dropped.
         Repeat: until it is on disk.
         """
-        job = replace(job, route=self.renamed.get(job.route, job.route))
         change = self.change(job, event)
         if isinstance(event, Accepted):
             self._tell(change)  # before it is committed, so that no full disk can hide the task ID
@@ -66,8 +70,7 @@ class Book:
             if written is not change or not isinstance(event, Accepted):
                 self._tell(written)
         if not changes:
-            self.log("job.stale", "debug", **of_job(job))
-            return None
+            return await self._commit_again(change)
         if isinstance(event, Prepared | GaveUp):
             await self._supersede(event.supersedes, job.id)
         if job.state is State.DISCOVERED and change.new.state is not State.DISCOVERED:
@@ -85,15 +88,22 @@ class Book:
         self.counts[change.old.route, change.old.state] -= 1
         self.counts[change.new.route, change.new.state] += 1
 
-    def rename(self, old: str, new: str) -> None:
-        """Follow a route's new name in the numbers, and for the effects that still run under the old one."""
-        self.renamed[old] = new
-        for route, state in [key for key in self.counts if key[0] == old]:
-            self.counts[new, state] += self.counts.pop((route, state))
-
     def policy(self, inbox: Inbox) -> Policy:
         """Give the numbers of a route."""
         return policy_of(inbox.route, self.api, on_network=inbox.on_network)
+
+    async def _commit_again(self, change: Change) -> Job | None:
+        """Look why a row is another than it was: somebody moved it on, or we did and were told that it had failed."""
+        stands = await self._insist(lambda: self.outside.store.get(change.old.id))
+        if stands == change.new:
+            self.count(change)
+            return stands
+        if stands is not None and (change.old.state, stands.state) == (State.READY, State.SUBMITTING):
+            # Nobody but this submit itself passes its point of no return.
+            self.count(replace(change, new=stands))
+            return await self.commit(stands, change.event)
+        self.log("job.stale", "debug", **of_job(change.old))
+        return None
 
     async def _supersede(self, old_ids: Iterable[str], by: str) -> None:
         for old_id in old_ids:

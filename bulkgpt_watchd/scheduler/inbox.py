@@ -43,9 +43,11 @@ class Inbox:
     """
     Hold one route and what is known of its folders.
 
+    Shape: *key* is what the route is known by, whatever its name is now.
     Units: *next_look_at* and *unavailable_since* Unix seconds.
     """
 
+    key: str
     route: Route
     outside: Outside = field(repr=False)
     state_uuid: str
@@ -78,7 +80,7 @@ class Inbox:
         now = self.outside.clock.now()
         return Job(
             id=job_id,
-            route=self.name,
+            route=self.key,
             file=file,
             state=state,
             created_at=now,
@@ -231,4 +233,4 @@ class Inbox:
             return {}
 
     async def _run(self, function: Any, *args: Any, **named: Any) -> Any:
-        return await self.outside.run(self.name, function, *args, deadline_s=LOOK_DEADLINE_S, **named)
+        return await self.outside.run(self.key, function, *args, deadline_s=LOOK_DEADLINE_S, **named)

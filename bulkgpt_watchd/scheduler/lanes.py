@@ -40,17 +40,23 @@ class Lanes:
         """Give what may be started: so many jobs for each kind and route, beside those that run already."""
         room = {state: self.room(state) for state in EFFECTS}
         return [
-            Want(state, name, min(places, room[state]) + self.running_in(name, state))
+            Want(state, key, min(places, room[state]) + self.running_in(key, state))
             for state in EFFECTS
             if room[state] > 0
-            for name, inbox in self.book.inboxes.items()
+            for key, inbox in self.book.inboxes.items()
             if (places := self.places(inbox, state)) > 0
         ]
 
     def has_place(self, job: Job) -> bool:
-        """Tell whether this job may be started now: each start takes a place from the next."""
-        inbox = self.book.inboxes[job.route]
-        return job.id not in self.running and self.room(job.state) > 0 and self.places(inbox, job.state) > 0
+        """
+        Tell whether this job may be started now: each start takes a place from the next.
+
+        The last place of a lane is left to a route that has none, so that one which hangs cannot fill it.
+        """
+        inbox, room = self.book.inboxes[job.route], self.room(job.state)
+        others_may_want_it = len(self.book.inboxes) > 1 and self.running_in(job.route, job.state) > 0
+        is_free = room > (1 if others_may_want_it else 0)
+        return job.id not in self.running and is_free and self.places(inbox, job.state) > 0
 
     def room(self, state: State) -> int:
         """Say how many effects of this kind may be started, whatever the route."""
@@ -75,12 +81,14 @@ class Lanes:
         """Say how many effects of this kind the route itself allows now."""
         if state is State.SUBMITTED:
             return EFFECTS[state].lane
+        if state is State.DISCOVERED and inbox.is_draining and inbox.reason is None:
+            return EFFECTS[state].lane  # nothing is taken: what is not in work yet is left to its owner
         if inbox.reason is not None or (state in INTAKE and self.held_because(inbox) is not None):
             return 0
         if state is State.DISCOVERED:
-            return 0 if inbox.is_draining else self._ahead(inbox)
+            return self._ahead(inbox)
         if state is State.READY and self.is_held_for_itself(inbox):
-            return 1 - self.running_in(inbox.name, state)
+            return 1 - self.running_in(inbox.key, state)
         return EFFECTS[state].lane
 
     def _ahead(self, inbox: Inbox) -> int:
@@ -89,24 +97,24 @@ class Lanes:
         if self.passage.gate.position == "half" or self.is_held_for_itself(inbox):
             wanted = 1
         counts = self.book.counts
-        taken = counts[inbox.name, State.CLAIMED] + counts[inbox.name, State.READY]
-        return wanted - taken - self.running_in(inbox.name, State.DISCOVERED)
+        taken = counts[inbox.key, State.CLAIMED] + counts[inbox.key, State.READY]
+        return wanted - taken - self.running_in(inbox.key, State.DISCOVERED)
 
     def held_because(self, inbox: Inbox) -> str | None:
         """Say why a route takes and submits nothing now; None if it does."""
-        pause = self.passage.pause_of(inbox.name)
+        pause = self.passage.pause_of(inbox.key)
         if pause is not None:
             return f"paused: {pause['reason']}"
         gate = self.passage.gate
         if gate.position == "shut":
             return f"gate shut: {gate.reason}"
-        hold = gate.holds(inbox.name, inbox.route.workflow_id, self.book.outside.clock.now())
+        hold = gate.holds(inbox.key, inbox.route.workflow_id, self.book.outside.clock.now())
         return inbox.disk_low if hold is None else f"held: {hold.reason}"
 
     def is_held_for_itself(self, inbox: Inbox) -> bool:
         """Tell whether this route, or its workflow, is held while others go on."""
         gate = self.passage.gate
-        return inbox.name in gate.routes or inbox.route.workflow_id in gate.workflows
+        return inbox.key in gate.routes or inbox.route.workflow_id in gate.workflows
 
     def running_in(self, route: str, state: State) -> int:
         """Count what runs of one kind for one route."""

@@ -64,7 +64,7 @@ class Scheduler:
 
     @property
     def inboxes(self) -> dict[str, Inbox]:
-        """Give the routes."""
+        """Give the routes, by their keys."""
         return self.book.inboxes
 
     @property
@@ -124,10 +124,10 @@ class Scheduler:
             await asyncio.wait(tasks)
             await asyncio.sleep(0)
 
-    def ring(self, route: str) -> None:
+    def ring(self, key: str) -> None:
         """Look at a route soon."""
-        if route in self.inboxes:
-            self.inboxes[route].is_rung = True
+        if key in self.inboxes:
+            self.inboxes[key].is_rung = True
             self.wake.set()
 
     # --- looks and probes ---------------------------------------------------------------------------------------------
@@ -136,11 +136,11 @@ class Scheduler:
         return [*self.looking.values(), *([] if self._probing is None else [self._probing])]
 
     def _start_looks(self, now: float) -> None:
-        for name, inbox in self.inboxes.items():
-            if self.tend is not None and name not in self.looking and (inbox.is_rung or inbox.next_look_at <= now):
+        for key, inbox in self.inboxes.items():
+            if self.tend is not None and key not in self.looking and (inbox.is_rung or inbox.next_look_at <= now):
                 inbox.is_rung = False
                 inbox.next_look_at = now + inbox.route.scan_every
-                self.looking[name] = self._spawn(partial(self.tend, inbox), partial(self.looking.pop, name, None))
+                self.looking[key] = self._spawn(partial(self.tend, inbox), partial(self.looking.pop, key, None))
 
     def _start_probe(self, now: float) -> None:
         gate = self.passage.gate
@@ -180,18 +180,22 @@ class Scheduler:
             if self.lanes.is_held_for_itself(inbox):
                 now, later_s = self.outside.clock.now(), self.book.api.retry.max
                 gate = self.passage.gate
-                self.passage.gate = gate_rules.tried(gate, inbox.name, inbox.route.workflow_id, now, later_s)
+                self.passage.gate = gate_rules.tried(gate, inbox.key, inbox.route.workflow_id, now, later_s)
         self.lanes.running[job.id] = (job.route, job.state)
         self.running[job.id] = asyncio.create_task(self._perform(job, inbox))
 
     async def _perform(self, job: Job, inbox: Inbox) -> None:
         try:
             event, error = await self._attempt(job, inbox)
+            stands = self._passed.get(job.id, job)
             if job.state is State.READY or error is not None:
                 epoch = self._epochs.get(job.id, self.passage.gate.epoch)
-                await self.passage.learn(job, inbox.route.workflow_id, epoch, event, error)
+                workflow_id = stands.workflow_id or inbox.route.workflow_id
+                await self.passage.learn(job, workflow_id, epoch, event, error)
+            if isinstance(error, DiskTrouble):
+                inbox.is_open = False  # the next look probes the folders, and says what is wrong
             self.passage.end_turn(job.id)
-            await self.book.commit(self._passed.get(job.id, job), event)
+            await self.book.commit(stands, event)
         except Exception:  # noqa: BLE001 a bug in one commit must not end the daemon
             self.log("daemon.bug", "error", exc_info=True, **of_job(job))
         finally:
@@ -210,7 +214,9 @@ class Scheduler:
             return event_of(self._passed.get(job.id, job), error), error
 
     def _task(self, job: Job, inbox: Inbox) -> Task:
-        return Task(job, inbox.route, self.book.api, self.book.policy(inbox), partial(self._pass_point, inbox))
+        is_taking = not inbox.is_draining and job.inbox == str(inbox.route.inbox)
+        policy, pass_point = self.book.policy(inbox), partial(self._pass_point, inbox)
+        return Task(job, inbox.route, self.book.api, policy, is_taking, pass_point)
 
     # --- the point of no return ---------------------------------------------------------------------------------------
 
@@ -259,7 +265,7 @@ class Scheduler:
 
     async def _wait(self, now: float) -> float:
         gate = self.passage.gate
-        times = [inbox.next_look_at for name, inbox in self.inboxes.items() if name not in self.looking]
+        times = [inbox.next_look_at for key, inbox in self.inboxes.items() if key not in self.looking]
         if gate.probe_at is not None and self._probing is None:
             times.append(gate.probe_at)
         times += [hold.try_at for hold in (*gate.routes.values(), *gate.workflows.values()) if hold.try_at > now]

@@ -11,14 +11,39 @@ import secrets
 from collections.abc import Collection
 from pathlib import Path
 
-from bulkgpt_watchd.core.events import Claimed, GaveUp
+from bulkgpt_watchd.core.events import Claimed, Deferred, GaveUp
 from bulkgpt_watchd.core.job import Job, Stamp, State
 from bulkgpt_watchd.core.names import ID_BYTES, new_id, parse_work_name, sent_name, work_name
 from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
+from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.inbox import Inbox
 
+DIED = (
+    "The daemon ended after the whole file was sent and before the answer came: nobody knows whether it was accepted."
+)
+
 BEFORE_SENDING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
+
+
+async def bury(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
+    """
+    Turn what our own death left SUBMITTING into doubts, unless its name in work says that the last block was not sent.
+
+    A network share may have undone the rename, so a plain name is not believed there.
+    Repeat: yes. Jobs that are *busy* await their answer.
+    """
+    left = await book.outside.store.query(Query(routes=(inbox.key,), states=(State.SUBMITTING,)))
+    names = await inbox.list_work() if left and not inbox.on_network else {}
+    for job in left:
+        if job.id in busy:
+            continue
+        is_plain = work_name(job.id, job.file) in names and sent_name(job.id, job.file) not in names
+        if is_plain and job.work == str(inbox.route.work):
+            reason = "the daemon ended before the last block was sent"
+            await book.commit(job, Deferred(reason, is_failure=False))
+        else:
+            await book.commit(job, GaveUp("submission_unknown", DIED))
 
 
 async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
@@ -72,7 +97,7 @@ async def _adopt(inbox: Inbox, book: Book, name: str, job_id: str, file: str, st
     if own != name:
         await inbox.rename_in_work(name, own)
     await book.add([job])
-    book.log("job.adopted", "warning", route=inbox.name, job=job.id, file=job.file, may_have_been_sent=is_sent)
+    book.log("job.adopted", "warning", route=inbox.key, job=job.id, file=job.file, may_have_been_sent=is_sent)
     if is_sent:
         await _doubt(book, job, job.stamp, await inbox.hash_of(own))
 
@@ -103,8 +128,3 @@ async def _move_again(inbox: Inbox, job: Job, name: str, book: Book) -> None:
     book.log("job.moved_again", "warning", route=job.route, job=job.id, file=job.file)
     free = await run(job.route, folders.free_target, place.parent, place.name, job.id, ())
     await run(job.route, folders.move, inbox.route.work / name, place.parent / free)
-
-
-def has_plain_witness(job: Job, names: set[str]) -> bool:
-    """Tell whether the work file of a SUBMITTING job still says that its last block was not released."""
-    return work_name(job.id, job.file) in names and sent_name(job.id, job.file) not in names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bulkgpt_watchd.core import events as e
@@ -16,6 +16,19 @@ Log = Callable[..., None]
 
 STALLED_S = 86_400.0
 """A task that runs for longer than a day is worth one warning (contract: `task_timeout`)."""
+
+
+def with_names(log: Log, names: Mapping[str, str]) -> Log:
+    """Write the names of routes, which people know, where the keys are given (core/routes.py)."""
+
+    def write(event: str, level: str = "info", **facts: Any) -> None:
+        for fact in ("route", "key"):
+            if fact == "route" or facts.get("scope") == "route":
+                key = facts.get(fact)
+                facts |= {fact: names.get(key, key)} if key is not None else {}
+        log(event, level, **facts)
+
+    return write
 
 
 def of_job(job: Job) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Nothing is decided here: what is opened is pushed on the stack, which closes it 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -25,16 +26,19 @@ from bulkgpt_watchd.adapters.sqlite import SqliteStore
 from bulkgpt_watchd.adapters.threads import RouteThreads
 from bulkgpt_watchd.adapters.watcher import Doorbell
 from bulkgpt_watchd.config import Route, Settings
-from bulkgpt_watchd.core.errors import StateUnusable
+from bulkgpt_watchd.core.errors import DiskTrouble, StateUnusable
 from bulkgpt_watchd.effects import Outside
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.discovery import Bell, Discovery
-from bulkgpt_watchd.scheduler.inbox import Inbox
+from bulkgpt_watchd.scheduler.inbox import LOOK_DEADLINE_S, Inbox
 from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.passing import Passage
-from bulkgpt_watchd.scheduler.telling import Log
+from bulkgpt_watchd.scheduler.telling import Log, with_names
 from bulkgpt_watchd.web.control import serve_socket
+
+UNWATCH_S = 5.0
+"""How long ending a watch may take; it needs microseconds, but for a lock that a hanging folder may hold."""
 
 T = TypeVar("T")
 
@@ -70,7 +74,9 @@ class Wiring:
             return threads.run(route, partial(function, *args, **named), deadline_s=deadline_s)
 
         outside = Outside(api, folders, store, clock, run)
-        book, passage = Book(outside, settings.api, self.log), Passage(outside, settings.api, self.log)
+        names: dict[str, str] = {}
+        log = with_names(self.log, names)
+        book, passage = Book(outside, settings.api, log, names), Passage(outside, settings.api, log)
         scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
         doorbell = Doorbell(scheduler.ring)
         stack.callback(doorbell.stop)
@@ -102,9 +108,12 @@ class Wiring:
             route, run = inbox.route, inbox.outside.run
             wants = route.watch == "events" or (route.watch == "auto" and not inbox.on_network)
             if is_removed or inbox.is_draining or not wants:
-                await run(route.name, doorbell.unwatch, route.name)
+                # Not in the threads of the route: one that hangs can be removed too.
+                with contextlib.suppress(DiskTrouble):
+                    await run("", doorbell.unwatch, inbox.key, deadline_s=UNWATCH_S)
                 return
-            why_not = await run(route.name, doorbell.watch, route.name, str(route.inbox), is_recursive=route.recursive)
+            watch = partial(doorbell.watch, inbox.key, str(route.inbox), is_recursive=route.recursive)
+            why_not = await run(inbox.key, watch, deadline_s=LOOK_DEADLINE_S)
             if why_not is not None:
                 self.log("watch.degraded", "warning", route=route.name, reason=why_not)
 

@@ -80,6 +80,16 @@ def test_jobs_are_chosen(filled: Bed, options: tuple[str, ...], expected: list[s
     assert ids(filled, *options) == expected
 
 
+def test_a_renamed_route_is_shown_and_chosen_by_its_name(bed: Bed) -> None:
+    """The key "b" is called "leads" now and the other way round: their inboxes exchanged their names."""
+    bed.remember(OLD, FAILED, NEW, facts={"names": {"leads": "b", "b": "leads"}})
+
+    assert ids(bed, "--route", "leads") == ["b1000000"]
+    assert json.loads(bed.cli("jobs", "show", "a2000000", "--json").stdout)["route"] == "b"
+    assert "b/a2000000.csv" in bed.cli("jobs", "show", "a2000000").stdout
+    assert "leads/b1000000.csv" in bed.cli("status").stdout
+
+
 @pytest.mark.parametrize("state", State)
 def test_every_state_is_found_by_the_word_that_people_see(bed: Bed, state: State) -> None:
     bed.remember(sample_job("a1000000", state=state))

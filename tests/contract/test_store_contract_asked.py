@@ -107,26 +107,6 @@ async def test_counts_follow_every_change(store: Store) -> None:
     }
 
 
-async def test_the_jobs_of_a_renamed_route_follow(store: Store) -> None:
-    job = sample_job("aaaa1111")
-    await store.add([job, sample_job("bbbb2222", state=State.DONE), sample_job("cccc3333", route="new")])
-
-    await store.rename_route("leads", "new")
-
-    assert await store.counts() == {("new", State.DISCOVERED): 2, ("new", State.DONE): 1}
-    assert len(await store.due([Want(State.DISCOVERED, "new", 9)], NOW)) == 2
-
-
-async def test_a_change_under_way_outlives_the_renaming_of_its_route(store: Store) -> None:
-    job = sample_job("aaaa1111")
-    await store.add([job])
-    await store.rename_route("leads", "new")
-
-    assert await store.save(step(job, state=State.CLAIMED)) is True
-
-    assert await store.counts() == {("new", State.CLAIMED): 1}
-
-
 async def test_a_fact_is_kept_in_place_of_the_one_before(store: Store) -> None:
     await store.set_fact("gate", {"is_shut": True})
     await store.set_fact("gate", {"is_shut": False, "why": ["n\udcff", None, 1.5]})

@@ -75,6 +75,17 @@ def test_a_route_tells_its_inbox_and_how_many_files_are_not_quiet_yet() -> None:
     assert (content["orders"]["inbox"], content["orders"]["unsettled"]) == ("/srv/o", 0)
 
 
+def test_a_renamed_route_is_told_by_its_name_with_what_is_kept_by_its_key() -> None:
+    content = told(
+        doubts=(DOUBT,), names={"leads": "orders", "orders": "leads"}, health={"leads": {"reason": "inbox is missing"}}
+    )
+    assert [route["name"] for route in content["routes"]] == ["leads", "orders"]
+    assert routes(content)["orders"]["reason"] == "inbox is missing"
+    assert routes(content)["orders"]["workflow_id"] == "w1"
+    assert content["doubts"][0]["route"] == "orders"
+    assert "route orders: inbox is missing" in content["problems"]
+
+
 def test_a_state_that_knows_nothing_yet_can_be_told() -> None:
     content = status({}, {}, (), now=NOW, is_running=False)
     assert (content["state"], content["gate"], content["routes"], content["running"]) == ("ok", "open", [], False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bulkgpt_watchd.config.route import PollSettings
 from bulkgpt_watchd.core.errors import Unavailable
 from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.effects import EFFECTS
 from tests.daemon import Place
+from tests.sample_jobs import sample_job
 
 
 async def test_a_flood_on_one_route_does_not_hold_up_another(place: Place) -> None:
@@ -19,6 +23,24 @@ async def test_a_flood_on_one_route_does_not_hold_up_another(place: Place) -> No
     await daemon.run_until(lambda: any(facts["route"] == "small" for facts in place.told("job.done")))
 
     assert daemon.scheduler.book.counts["flood", State.DONE] < 150
+
+
+@pytest.mark.parametrize("state", [state for state in EFFECTS if EFFECTS[state].lane > 1])
+async def test_the_last_place_of_a_lane_is_for_a_route_that_has_none(place: Place, state: State) -> None:
+    """A share that hangs takes its callers with it until its next look ends, and must not take the lane."""
+    place.route("hung")
+    place.route("whole")
+    place.settings = place.settings.model_copy(update={"max_concurrent_submits": 64})
+    daemon = await place.start()
+    await daemon.turn()
+    lanes, started = daemon.scheduler.lanes, 0
+    while lanes.has_place(sample_job(f"h{started:07}", route="hung", state=state)):
+        lanes.running[f"h{started:07}"] = ("hung", state)
+        started += 1
+
+    assert started == EFFECTS[state].lane - 1
+    assert lanes.has_place(sample_job("whole111", route="whole", state=state))
+    lanes.running.clear()
 
 
 async def test_no_more_tasks_are_outstanding_than_the_route_says(place: Place) -> None:

@@ -129,20 +129,6 @@ async def test_a_route_removed_while_the_daemon_was_down_drains_too(place: Place
     assert (leads.outbox / "a.csv").read_bytes() == answer(CSV)
 
 
-async def test_the_same_inbox_under_a_new_name_keeps_its_jobs(place: Place) -> None:
-    place.drop("a.csv", CSV)
-    daemon = await place.start()
-    await daemon.run_until(lambda: place.told("task.submitted"))
-    place.routes["customers"] = place.routes.pop("leads").model_copy(update={"name": "customers"})
-    await take(daemon, place)
-
-    await daemon.run_to_idle()
-
-    job = await daemon.job("a.csv")
-    assert (job.route, job.state) == ("customers", State.DONE)
-    assert place.told("route.unavailable") == []
-
-
 async def test_unsent_files_take_the_new_workflow_and_sent_ones_keep_theirs(place: Place) -> None:
     place.drop("sent.csv", CSV)
     daemon = await place.start()

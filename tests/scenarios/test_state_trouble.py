@@ -1,0 +1,80 @@
+"""A write that was told as failed may be on disk all the same: a disk may say no after the last byte."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from bulkgpt_watchd.adapters.sqlite import SqliteStore
+from bulkgpt_watchd.core.errors import DiskTrouble
+from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.sandbox import answer
+from tests.adapters.kernels import Failing
+from tests.daemon import Place
+
+CSV = b"Input_1\n1\n2\n3\n"
+
+
+def written_and_told_as_failed(store: SqliteStore, name: str, times: int) -> list[str]:
+    """Let the first *times* calls of a write be carried out and end in DiskTrouble; gives what was told."""
+    write, told = getattr(store, name), list[str]()
+
+    async def late(*args: Any, **named: Any) -> Any:
+        result = await write(*args, **named)
+        if len(told) < times:
+            told.append(name)
+            raise DiskTrouble("input/output error")
+        return result
+
+    setattr(store, name, late)
+    return told
+
+
+@pytest.mark.parametrize("write", ["save", "pass_point", "accept", "set_fact", "add"])
+async def test_a_file_goes_its_way_and_is_paid_once(place: Place, write: str) -> None:
+    place.drop("a.csv", CSV)
+    daemon = await place.start()
+    told = written_and_told_as_failed(daemon.store, write, 3)
+
+    await daemon.run_until(lambda: place.told("job.done"))
+
+    assert told
+    assert place.files("outbox") == {"a.csv": answer(CSV)}
+    assert len(place.api.accepted) == 1
+    counts = {key: number for key, number in daemon.scheduler.book.counts.items() if number}
+    assert counts == await daemon.store.counts() == {("leads", State.DONE): 1}
+
+
+async def test_a_fact_that_could_not_be_written_is_written_later(place: Place) -> None:
+    daemon = await place.start()
+    set_fact, fails = daemon.store.set_fact, True
+
+    async def failing(key: str, value: Any) -> None:
+        if fails and key == "health":
+            raise DiskTrouble("no space left on device")
+        await set_fact(key, value)
+
+    daemon.store.set_fact = failing  # type: ignore[method-assign]  # the disk is full for a while
+    await daemon.run_for(60.0)
+    assert "health" not in await daemon.store.facts()
+
+    fails = False
+    await daemon.run_for(60.0)
+    assert (await daemon.store.facts())["health"]["leads"]["reason"] is None
+
+
+async def test_an_outbox_that_turns_read_only_makes_its_route_unavailable(place: Place) -> None:
+    place.drop("a.csv", CSV)
+    kernel = Failing({})
+    daemon = await place.build(kernel)
+    await daemon.begin()
+    await daemon.run_until(lambda: place.told("task.submitted"))
+    kernel.errors, kernel.left = {"write": errno.EROFS}, {"write": -1}
+    await daemon.run_until(lambda: place.told("route.unavailable"))
+    assert "read-only" in place.told("route.unavailable")[0]["reason"].lower()
+
+    kernel.errors = {}
+    await daemon.run_to_idle()
+    assert place.files("outbox") == {"a.csv": answer(CSV)}
