@@ -21,6 +21,7 @@ from typing import Any
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.routes import named
 from bulkgpt_watchd.core.shown import row
 from bulkgpt_watchd.sandbox import Sandbox
 from tests.system.process import COMMAND, SOON_S, Daemon, wait
@@ -154,7 +155,7 @@ class Bed:
     def jobs(self) -> list[dict[str, Any]]:
         """Give what `jobs --json` shows (a test holds it to that), without a process each time."""
         with StateReader.open(self.folder / self.more["state"]["path"]) as state:
-            return [row(job) for job in state.query(Query())[::-1]]
+            return [row(named(job, state.names())) for job in state.query(Query())[::-1]]
 
     def job(self, file: str) -> dict[str, Any]:
         """Give the newest job of a file."""
