@@ -222,7 +222,7 @@ class FakeApi:
         body = self.bodies.popleft() if self.bodies else self.tasks[url.removeprefix(RESULTS)].result
         if isinstance(body, Exception):
             raise body
-        yield Download(len(body), is_delimited=True, blocks=self._blocks(body))
+        yield Download(is_delimited=True, blocks=self._blocks(body))
 
     async def _blocks(self, body: bytes) -> AsyncIterator[bytes]:
         half = (len(body) + 1) // 2

@@ -100,7 +100,7 @@ class Downloads:
         expected_bytes = None if is_chunked else response.content_length
         if expected_bytes is not None and expected_bytes > self._rules.max_bytes:
             raise self._too_large(host)
-        return Download(expected_bytes, is_chunked or expected_bytes is not None, self._blocks(response))
+        return Download(is_chunked or expected_bytes is not None, self._blocks(response))
 
     async def _blocks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         host, received, waited_s = response.url.host, 0, 0.0

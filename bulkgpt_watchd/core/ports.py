@@ -87,12 +87,10 @@ class Download:
     """
     Describe the answer to a result link before its body is read.
 
-    Units: *expected_bytes* is the Content-Length; None together with not *is_delimited* means that the end of the body
-        cannot be told from a cut.
+    Shape: not *is_delimited*: with neither length nor chunking the end of the body cannot be told from a cut.
     Errors of *blocks*: LinkBroken.
     """
 
-    expected_bytes: int | None
     is_delimited: bool
     blocks: AsyncIterator[bytes] = field(repr=False)
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import os
+import time
 import tracemalloc
 
 import pytest
@@ -495,3 +496,13 @@ async def test_submits_go_side_by_side() -> None:
         assert await asyncio.gather(*submits) == ["task-1"] * 8
 
     assert all(is_json(exchange.body) for exchange in server.exchanges)
+
+
+async def test_an_answer_that_came_while_the_machine_slept_is_read() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.read()
+        await exchange.reply(200, b'{"taskId": "task-1"}')
+        time.sleep(0.5)  # noqa: ASYNC251  # the whole process stands still, as in a suspended machine
+
+    async with Loopback(script) as server, make_api(server.url, answer_timeout_s=0.3) as api:
+        assert await api.submit(upload_of(b"Input_1\n1\n"), PassPoint()) == "task-1"
