@@ -502,7 +502,7 @@ async def test_an_answer_that_came_while_the_machine_slept_is_read() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.read()
         await exchange.reply(200, b'{"taskId": "task-1"}')
-        time.sleep(0.5)  # noqa: ASYNC251  # the whole process stands still, as in a suspended machine
+        time.sleep(0.5)  # the whole process stands still, as in a suspended machine
 
     async with Loopback(script) as server, make_api(server.url, answer_timeout_s=0.3) as api:
         assert await api.submit(upload_of(b"Input_1\n1\n"), PassPoint()) == "task-1"
