@@ -43,9 +43,6 @@ __all__ = ["DownloadRules", "HttpApi"]
 SUBMIT_IDLE_S = 1.0
 """How long a submit's connection may have been idle; the shortest idle close of common servers is 5 s."""
 
-LATE_S = 1.0
-"""A machine that slept finds the time over and the answer in the socket's buffer: so long it may still be read."""
-
 
 class HttpApi:
     """
@@ -117,7 +114,6 @@ class HttpApi:
                 await pass_point()
                 body.release()
             await asyncio.wait({call}, timeout=self._answer_timeout_s)
-            await asyncio.wait({call}, timeout=LATE_S)
             reply = self._outcome(call, body)
         finally:
             call.cancel()

@@ -7,6 +7,8 @@ import base64
 import hashlib
 import json
 import os
+import socket
+import threading
 import time
 import tracemalloc
 
@@ -499,10 +501,28 @@ async def test_submits_go_side_by_side() -> None:
 
 
 async def test_an_answer_that_came_while_the_machine_slept_is_read() -> None:
-    async def script(exchange: Exchange) -> None:
-        await exchange.read()
-        await exchange.reply(200, b'{"taskId": "task-1"}')
-        time.sleep(0.5)  # the whole process stands still, as in a suspended machine
+    """The whole process stands still, as in a suspended machine, over the answer and over the time for it."""
+    is_sent, listener = threading.Event(), socket.create_server(("127.0.0.1", 0))
 
-    async with Loopback(script) as server, make_api(server.url, answer_timeout_s=0.3) as api:
-        assert await api.submit(upload_of(b"Input_1\n1\n"), PassPoint()) == "task-1"
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            head, _, body = connection.recv(1 << 16).partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            while len(body) < length:
+                body += connection.recv(1 << 16)
+            is_sent.set()
+            time.sleep(0.2)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            connection.sendall(b'14\r\n{"taskId": "task-1"}\r\n0\r\n\r\n')
+            connection.recv(1)
+
+    server = threading.Thread(target=answer)
+    server.start()
+    with listener:
+        async with make_api(f"http://127.0.0.1:{listener.getsockname()[1]}", answer_timeout_s=0.4) as api:
+            call = asyncio.create_task(api.submit(upload_of(b"Input_1\n1\n"), PassPoint()))
+            await until(is_sent.is_set)
+            time.sleep(0.8)
+            assert await call == "task-1"
+    server.join()
