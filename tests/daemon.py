@@ -56,7 +56,8 @@ class Place:
     """
     Hold what outlives a daemon: folders, state, clock, BulkGPT, and the lines of its log.
 
-    *is_on_network*: its folders are said to lie on NFS.
+    *is_on_network*: its folders are said to lie on NFS. *deadline_share*: so much of each deadline of a call on a
+    folder is waited for; that time is real, also where the clock is not.
     A place without a route gets one named `leads` at its first start.
     """
 
@@ -68,6 +69,7 @@ class Place:
     api: FakeApi = field(init=False)
     daemon: Daemon | None = None
     is_on_network: bool = False
+    deadline_share: float = 1.0
     dropped: list[bytes] = field(default_factory=list)
     states: int = 0  # how many were made
 
@@ -137,7 +139,8 @@ class Place:
         def run(
             route: str, function: Callable[..., T], /, *args: Any, deadline_s: float | None = None, **named: Any
         ) -> Awaitable[T]:
-            return threads.run(route, partial(function, *args, **named), deadline_s=deadline_s)
+            limit_s = None if deadline_s is None else deadline_s * self.deadline_share
+            return threads.run(route, partial(function, *args, **named), deadline_s=limit_s)
 
         outside = Outside(self.api, folders, store, self.clock, run)
         names: dict[str, str] = {}

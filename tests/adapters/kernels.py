@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -149,6 +150,27 @@ class Interrupted(Hooked):
         if self.action is not None and self.when(name, args):
             action, self.action = self.action, None
             action()
+        return call(*args, **named)
+
+
+class Hanging(Hooked):
+    """
+    Hang, as a dead share does, at the first call that *when* picks, and then at all of its route, until *freed*.
+
+    Shape: *route* is None as long as nothing hangs.
+    """
+
+    def __init__(self, when: When) -> None:
+        self.when = when
+        self.route: str | None = None
+        self.freed = threading.Event()
+
+    def around(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        route = threading.current_thread().name.removeprefix("route ")
+        if self.route is None and self.when(name, args):
+            self.route = route
+        if self.route == route:
+            self.freed.wait()
         return call(*args, **named)
 
 

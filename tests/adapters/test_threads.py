@@ -107,6 +107,24 @@ async def test_a_route_whose_threads_all_hang_fails_at_once_and_alone(threads: R
     assert await threads.run("leads", int, "7") == 7
 
 
+async def test_a_deadline_counts_the_wait_for_a_thread(threads: RouteThreads) -> None:
+    """A route may have all its threads at calls that may take long; who has a deadline waits no longer for them."""
+    gate = threading.Event()
+    busy = [asyncio.create_task(threads.run("leads", gate.wait)) for _ in range(2)]
+    await asyncio.sleep(0)
+    late = [asyncio.create_task(threads.run("leads", int, "7", deadline_s=0.05)) for _ in range(3)]
+    try:
+        await asyncio.wait(late, timeout=5)
+        assert [type(call.exception()) for call in late if call.done()] == [DiskTrouble] * 3
+        assert "route leads hangs (no answer for 0.05 s)" in str(late[0].exception())
+    finally:
+        gate.set()
+
+    assert await asyncio.gather(*busy) == [True, True]
+    assert await asyncio.gather(*(threads.run("leads", int, "7") for _ in range(4))) == [7] * 4
+    assert not threads.is_hung("leads")
+
+
 async def test_a_cancelled_call_that_hangs_is_still_told(threads: RouteThreads, fifo: Path) -> None:
     call = asyncio.create_task(threads.run("leads", fifo.read_bytes, deadline_s=0.05))
     await asyncio.sleep(0)

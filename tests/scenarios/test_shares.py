@@ -1,0 +1,162 @@
+"""A share that hangs stops its own route, and neither the others nor the end of the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from bulkgpt_watchd.core.errors import CommandRefused
+from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.scheduler import loop
+from bulkgpt_watchd.scheduler.inbox import Inbox
+from tests.adapters.kernels import RENAMES, Hanging, When
+from tests.daemon import Daemon, Place
+
+CSV = b"Input_1\n1\n2\n3\n"
+
+SHARE = 1 / 200
+"""What is waited for of each deadline: 0.3 s for a minute, longer than a machine under load takes for one call."""
+
+PATIENCE_S = 20.0
+"""Much longer than all deadlines of a story together; only what hangs for ever takes it."""
+
+
+def is_witness(name: str, args: tuple[Any, ...]) -> bool:
+    """Pick the rename by which a file gets its sent name."""
+    return name in RENAMES and ".sent-" in args[1]
+
+
+async def ends_in_time(what: Coroutine[Any, Any, None]) -> None:
+    """Wait with patience; what hangs is not cancelled, since that may hang as well."""
+    task = asyncio.create_task(what)
+    await asyncio.wait({task}, timeout=PATIENCE_S)
+    assert task.done(), f"it hangs: {task}"
+    task.result()
+
+
+@asynccontextmanager
+async def hanging(place: Place, when: When) -> AsyncIterator[tuple[Daemon, Hanging]]:
+    """Start a daemon with the routes `hung` and `whole`; the share of the first hangs from *when* on."""
+    place.deadline_share = SHARE
+    place.route("hung")
+    place.route("whole")
+    kernel = Hanging(when)
+    daemon = await place.build(kernel)
+    try:
+        await daemon.begin()
+        yield daemon, kernel
+    finally:
+        kernel.freed.set()
+
+
+async def until_it_hangs(daemon: Daemon, kernel: Hanging) -> None:
+    """Step, and wait for nothing that was started."""
+    while kernel.route is None:
+        await daemon.scheduler.step()
+        await asyncio.sleep(0.001)
+        daemon.place.clock.advance(1.0)
+
+
+async def test_a_share_that_hangs_at_the_witness_lets_the_other_routes_submit(place: Place) -> None:
+    """That rename is made in the turn in which nobody else may pass the point of no return."""
+    async with hanging(place, is_witness) as (daemon, kernel):
+        place.drop("a.csv", CSV, "hung")
+        await ends_in_time(until_it_hangs(daemon, kernel))
+        assert kernel.route == "hung"
+        for number in range(3):
+            place.drop(f"{number}.csv", b"a\n%d\n" % number, "whole")
+
+        await ends_in_time(daemon.run_until(lambda: daemon.scheduler.book.counts["whole", State.DONE] == 3))
+
+        assert [submission.workflow_id for submission in place.api.accepted] == ["workflow of whole"] * 3
+        told = place.told("route.unavailable")
+        assert next(facts["route"] for facts in told if "hangs" in facts["reason"]) == "hung"
+    # The rename that nobody waits for any more is made late; then the name says more than is so, and that is safe.
+    await daemon.run_to_idle()
+    (job,) = [job for job in await daemon.jobs() if job.route == "hung"]
+    assert job.state is State.DONE or job.is_doubt
+    assert len([submission for submission in place.api.accepted if submission.csv == CSV]) <= 1
+
+
+async def test_a_share_that_hangs_at_the_witness_does_not_keep_the_daemon_from_ending(place: Place) -> None:
+    async with hanging(place, is_witness) as (daemon, kernel):
+        place.drop("a.csv", CSV, "hung")
+        await ends_in_time(until_it_hangs(daemon, kernel))
+
+        await ends_in_time(daemon.scheduler.stop())
+
+        assert daemon.scheduler.running == {}
+        assert (await daemon.job("a.csv")).state is State.READY
+    await daemon.stop()
+    daemon = await place.start()
+    await daemon.run_to_idle()
+    assert len(place.api.accepted) <= 1
+    assert place.files("inbox", "hung") == {}
+
+
+async def test_a_share_that_hangs_under_a_download_does_not_keep_the_daemon_from_ending(place: Place) -> None:
+    def is_result(name: str, args: tuple[Any, ...]) -> bool:
+        return name == "write" and ".part" in os.readlink(f"/proc/self/fd/{args[0]}") and place.api.downloads > 0
+
+    async with hanging(place, is_result) as (daemon, kernel):
+        place.drop("a.csv", CSV, "hung")
+        await ends_in_time(until_it_hangs(daemon, kernel))
+        assert [state for _, state in daemon.scheduler.lanes.running.values()] == [State.FINISHED]
+
+        await ends_in_time(daemon.scheduler.stop())
+
+        assert daemon.scheduler.running == {}
+    await daemon.stop()
+    daemon = await place.start()
+    await daemon.run_to_idle()
+    assert (await daemon.job("a.csv")).state is State.DONE
+    assert place.files("outbox", "hung").keys() == {"a.csv"}
+    assert len(place.api.accepted) == 1
+
+
+async def test_a_decision_about_a_file_that_hangs_on_its_way_to_error_is_refused(place: Place) -> None:
+    def is_reason(name: str, args: tuple[Any, ...]) -> bool:
+        return name in RENAMES and args[1].endswith(".error.json")
+
+    async with hanging(place, is_reason) as (daemon, kernel):
+        place.drop("a.csv", b"a,b\n1\n", "hung")
+        await ends_in_time(until_it_hangs(daemon, kernel))
+        before = await daemon.job("a.csv")
+
+        with pytest.raises(CommandRefused, match="still on its way to the error folder"):
+            await daemon.acts.retry("a person", [before.id])
+
+        assert await daemon.job("a.csv") == before
+        assert before.state is State.FAILING
+    await daemon.run_to_idle()
+    assert place.files("error", "hung").keys() == {"a.csv", "a.csv.error.json"}
+
+
+async def test_a_stop_does_not_wait_for_ever_for_what_it_cannot_cut(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CUT_S", 0.05)
+    daemon = await place.start()
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def deaf(_inbox: Inbox) -> None:
+        has_begun.set()
+        while not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    daemon.scheduler.tend = deaf
+    await daemon.scheduler.step()
+    await has_begun.wait()
+    looks = list(daemon.scheduler.looking.values())
+    try:
+        await ends_in_time(daemon.scheduler.stop())
+        assert [look.done() for look in looks] == [False]
+    finally:
+        may_end.set()
+        await asyncio.wait(looks)
