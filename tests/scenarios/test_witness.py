@@ -1,91 +1,19 @@
-"""What work says counts, also where the state is lost, older, or another's: never a second POST."""
+"""What the name of a file in work says counts: whether it may have been sent."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+import asyncio
 
 from bulkgpt_watchd.core.errors import Unavailable
-from bulkgpt_watchd.core.events import Passed
+from bulkgpt_watchd.core.events import GaveUp, Passed
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.names import sent_name, work_name
+from bulkgpt_watchd.core.ports import Change
 from bulkgpt_watchd.sandbox import answer
 from tests.daemon import Place
+from tests.fakes import SubmitFault
 
 CSV = b"Input_1\n1\n2\n3\n"
-
-
-def copy_state(place: Place, target: Path) -> None:
-    """Back the state up while no daemon runs."""
-    shutil.copytree(place.state.parent, target)
-
-
-def restore_state(place: Place, source: Path) -> None:
-    shutil.rmtree(place.state.parent)
-    if source.exists():
-        shutil.copytree(source, place.state.parent)
-    else:
-        place.state.parent.mkdir()
-
-
-async def test_an_older_state_makes_a_sent_file_a_doubt_and_never_a_second_post(place: Place, tmp_path: Path) -> None:
-    place.drop("a.csv", CSV)
-    place.api.outage = Unavailable("connection refused")
-    daemon = await place.start()
-    await daemon.run_until(lambda: place.told("job.checked"))
-    await daemon.stop()
-    copy_state(place, tmp_path / "backup")
-    place.api.outage = None
-    daemon = await place.start()
-    await daemon.run_until(lambda: place.told("task.submitted"))
-    await daemon.stop()
-
-    restore_state(place, tmp_path / "backup")
-    daemon = await place.start()
-    await daemon.run_for(3_600.0)
-
-    job = await daemon.job("a.csv")
-    assert (job.state, job.code) == (State.FAILED, "submission_unknown")
-    assert len(place.api.accepted) == 1
-
-    # The person finds the task on the dashboard: the paid result comes, and nothing is paid again.
-    await daemon.acts.resolve("a person", job.id, task_id=str(place.api.accepted[0].task_id))
-    await daemon.run_to_idle()
-    assert place.files("outbox") == {"a.csv": answer(CSV)}
-    assert place.files("archive")["a.csv"] == CSV
-    assert place.files("error") == {}
-    assert len(place.api.accepted) == 1
-
-
-async def test_a_deleted_state_leaves_the_route_alone_until_a_person_adopts_it(place: Place, tmp_path: Path) -> None:
-    place.drop("sent.csv", CSV)
-    place.api.runs_s = 1e9
-    daemon = await place.start()
-    await daemon.run_until(lambda: place.told("task.submitted"))
-    place.api.outage = Unavailable("connection refused")
-    place.drop("checked.csv", b"a\n1\n")
-    await daemon.run_until(lambda: len(place.told("job.checked")) == 2)
-    await daemon.stop()
-
-    restore_state(place, tmp_path / "no backup")
-    place.api.outage, place.api.runs_s = None, 30.0
-    daemon = await place.start(uuid="state-2")
-    place.drop("new.csv", b"a\n2\n")
-    await daemon.run_for(600.0)
-    assert [facts["reason"] for facts in place.told("route.unavailable")][-1].count("adopt leads") == 1
-    assert await daemon.jobs() == []
-    assert len(place.api.accepted) == 1
-
-    await daemon.acts.adopt("a person", "leads")
-    await daemon.run_to_idle()
-
-    codes = {job.file: (job.state, job.code) for job in await daemon.jobs()}
-    assert codes == {
-        "sent.csv": (State.FAILED, "submission_unknown"),
-        "checked.csv": (State.DONE, None),
-        "new.csv": (State.DONE, None),
-    }
-    assert len([s for s in place.api.accepted if s.csv == CSV]) == 1
 
 
 async def test_a_plain_witness_says_that_the_last_block_was_not_sent(place: Place) -> None:
@@ -129,6 +57,55 @@ async def test_a_sent_witness_is_a_doubt_and_stands_in_error_with_the_reason(pla
     assert (await daemon.job("a.csv")).state is State.DONE
     assert place.files("error") == {}
     assert len(place.api.accepted) == 1
+
+
+async def expect_a_doubt(place: Place) -> None:
+    """Start plainly after an end past the point of no return: what may have been accepted is never sent again."""
+    (claimed,) = place.files("work").keys() - {"route.json"}
+    assert ".sent-" in claimed
+
+    daemon = await place.start()
+    await daemon.run_to_idle()
+
+    (job,) = await daemon.jobs()
+    assert (job.state, job.code) == (State.FAILED, "submission_unknown")
+    assert place.files("error").keys() == {"a.csv", "a.csv.error.json"}
+    assert len(place.api.accepted) == 1
+
+
+async def test_a_bug_past_the_point_of_no_return_keeps_the_witness(place: Place) -> None:
+    """A kill before the doubt is on disk leaves nothing but the name to tell of it."""
+    place.drop("a.csv", CSV)
+    place.api.plan(SubmitFault(RuntimeError("a bug while the answer is read"), is_accepted=True))
+    daemon = await place.start()
+    save = daemon.store.save
+
+    async def killed(change: Change) -> bool:
+        if isinstance(change.event, GaveUp):
+            raise asyncio.CancelledError
+        return await save(change)
+
+    daemon.store.save = killed  # type: ignore[method-assign]  # nothing comes to disk any more
+    await daemon.run_until(lambda: place.told("daemon.bug"))
+    await daemon.stop()
+
+    await expect_a_doubt(place)
+
+
+async def test_a_submit_cancelled_past_the_point_of_no_return_keeps_the_witness(place: Place) -> None:
+    place.drop("a.csv", CSV)
+    daemon = await place.start()
+
+    def cancel(step: str) -> None:
+        if step == "after acceptance, before the answer":
+            for task in daemon.scheduler.running.values():
+                task.cancel()
+
+    place.api.boundary = cancel
+    await daemon.run_until(lambda: [sent for sent in place.api.submissions if sent.ended_at is not None])
+    await daemon.stop()
+
+    await expect_a_doubt(place)
 
 
 async def test_a_claimed_file_that_somebody_took_from_work_is_told_as_lost(place: Place) -> None:
