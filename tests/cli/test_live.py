@@ -62,6 +62,23 @@ async def test_a_pause_holds_files_until_it_is_ended(bed: Bed) -> None:
         assert (await running.cli("adopt", "leads")).exit_code == 0
 
 
+async def test_resume_without_a_route_says_which_routes_stay_paused(bed: Bed) -> None:
+    async with live(bed) as running:
+        await running.cli("pause", "leads", "--reason", "month end")
+        await running.cli("pause")
+
+        ended = await running.cli("resume")
+        again = await running.cli("resume", "--json")
+
+        assert (ended.exit_code, ended.stdout) == (0, "going on: all routes\n")
+        assert ended.stderr == "still paused: leads: month end\n"
+        assert json.loads(again.stdout)["still_paused"] == {"leads": "month end"}
+        assert again.stderr == ""
+        assert "(month end)" in (await running.cli("status")).stdout
+        last = await running.cli("resume", "leads")
+        assert (last.exit_code, last.stderr) == (0, "")
+
+
 async def test_a_doubt_is_never_submitted_again_until_a_person_answers(bed: Bed) -> None:
     async with live(bed) as running:
         for name, is_accepted in (("one", True), ("two", False), ("three", True)):
