@@ -71,6 +71,14 @@ def test_a_retry_after_wins_over_our_own_backoff(state: State) -> None:
     assert due_s(state, e.Deferred("HTTP 429", 1800.0), failures=20) == 1800
 
 
+@pytest.mark.parametrize("state", [State.READY, State.SUBMITTING, State.SUBMITTED, State.FINISHED])
+def test_a_retry_after_is_obeyed_for_an_hour_at_most(state: State) -> None:
+    """A wrong date must stop no file, and above all no paid one."""
+    assert due_s(state, e.Deferred("HTTP 503", 3600.0)) == 3600
+    assert due_s(state, e.Deferred("HTTP 503", 3601.0)) == 3600
+    assert due_s(state, e.Deferred("HTTP 503", 365 * 86_400.0)) == 3600
+
+
 def test_a_retry_after_of_zero_names_no_wait_and_starts_no_rush() -> None:
     assert due_s(State.SUBMITTING, e.Deferred("HTTP 429", 0.0), failures=2) == 20
 

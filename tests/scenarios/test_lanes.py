@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from bulkgpt_watchd.config.route import PollSettings
 from bulkgpt_watchd.core.errors import Unavailable
-from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.ports import Want
 from bulkgpt_watchd.effects import EFFECTS
 from tests.daemon import Place
 from tests.sample_jobs import sample_job
@@ -100,3 +103,30 @@ async def test_tasks_asked_about_together_do_not_stay_together(place: Place) -> 
 
     due = sorted(round(job.due_at or 0.0, 1) for job in await daemon.jobs())
     assert len(set(due)) > 10
+
+
+async def test_what_falls_due_while_the_loop_looks_is_not_slept_over(place: Place) -> None:
+    """It was not due yet for the one question of a step, and must not be past already for the other."""
+    place.route(scan_every=3_600.0)
+    place.api.runs_s = 1e9
+    place.drop("a.csv", b"a\n1\n")
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("task.submitted"))
+    await daemon.turn(0.0)
+    due_at = (await daemon.job("a.csv")).due_at
+    assert due_at is not None
+    due = daemon.store.due
+
+    async def slow(wants: Sequence[Want], now: float) -> list[Job]:
+        found = await due(wants, now)
+        place.clock.advance(0.005)
+        return found
+
+    daemon.store.due = slow  # type: ignore[method-assign]  # a busy disk
+    place.clock.advance(due_at - place.clock.now() - 0.002)
+    assert await daemon.scheduler.step() == 0.0
+
+    calls = place.api.status_calls
+    await daemon.scheduler.step()
+    await daemon.scheduler.drain()
+    assert place.api.status_calls == calls + 1
