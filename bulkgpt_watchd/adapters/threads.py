@@ -44,14 +44,8 @@ class RouteThreads:
         """
         if route not in self._pools:
             self._pools[route] = _Pool(route, self._threads_per_route)
-        try:
-            async with asyncio.timeout(deadline_s) as limit:
-                result: T = await self._pools[route].run(functools.partial(function, *args), deadline_s)
-                return result
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise DiskTrouble(f"a folder hangs (no answer for {deadline_s:g} s)") from error
+        result: T = await self._pools[route].run(functools.partial(function, *args), deadline_s)
+        return result
 
     def is_hung(self, route: str) -> bool:
         """Tell whether a call of *route* is stuck over its deadline."""
@@ -77,11 +71,16 @@ class _Pool:
         return bool(self._stuck)
 
     async def run(self, call: Callable[[], Any], deadline_s: float | None) -> Any:
-        worker = await self._take()
+        loop = asyncio.get_running_loop()
+        ends_at = None if deadline_s is None else loop.time() + deadline_s
+        try:
+            async with asyncio.timeout_at(ends_at):
+                worker = await self._take()
+        except TimeoutError as error:
+            raise self._trouble(deadline_s) from error
         done = worker.start(call, self._give_back)
-        if deadline_s is not None:
-            loop = asyncio.get_running_loop()
-            worker.deadline = loop.call_later(deadline_s, self._give_up, worker, done, deadline_s)
+        if ends_at is not None:
+            worker.deadline = loop.call_at(ends_at, self._give_up, worker, done, deadline_s)
         return await done
 
     def stop(self) -> None:
@@ -114,18 +113,18 @@ class _Pool:
                 return
         self._idle.append(worker)
 
-    def _give_up(self, worker: _Worker, done: asyncio.Future[Any], deadline_s: float) -> None:
+    def _give_up(self, worker: _Worker, done: asyncio.Future[Any], deadline_s: float | None) -> None:
         self._stuck.add(worker)
         if not done.done():
-            done.set_exception(self._trouble(f" (no answer for {deadline_s:g} s)"))
+            done.set_exception(self._trouble(deadline_s))
         if len(self._stuck) == self._size:
             for waiter in self._waiting:
                 if not waiter.done():
                     waiter.set_exception(self._trouble())
             self._waiting.clear()
 
-    def _trouble(self, since: str = "") -> DiskTrouble:
-        return DiskTrouble(f"a folder hangs{since}")
+    def _trouble(self, deadline_s: float | None = None) -> DiskTrouble:
+        return DiskTrouble("a folder hangs" + (f" (no answer for {deadline_s:g} s)" if deadline_s is not None else ""))
 
 
 class _Worker:

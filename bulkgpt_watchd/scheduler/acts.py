@@ -232,7 +232,9 @@ class Acts:
             job = await self._known(job_id)
         if job.state is State.FAILING:
             why = f" ({job.waits_for})" if job.waits_for else ""
-            raise CommandRefused(f"job {job.id} is still on its way to the error folder{why}; try again then")
+            raise CommandRefused(
+                f"job {job.id} is still on its way to the error folder{why}; try again when it is there"
+            )
         if job.route not in self.scheduler.inboxes:
             name = self.scheduler.book.names.get(job.route, job.route)
             raise CommandRefused(f"route {name} of job {job.id} is no longer configured; add it again and reload")

@@ -188,6 +188,10 @@ class Inbox:
     def _ends(self, names: list[str]) -> dict[str, bool]:
         return {name: self.outside.folders.ends_line(self.route.inbox, name) for name in names}
 
+    async def exists(self, path: Path) -> bool:
+        """Tell whether something stands there."""
+        return bool(await self._run(self.outside.folders.exists, path))
+
     async def rename_in_work(self, source: str, target: str) -> None:
         """Give a file in work another name."""
         await self._run(self.outside.folders.rename_in_work, self.route.work, source, target)

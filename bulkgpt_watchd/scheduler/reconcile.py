@@ -16,6 +16,7 @@ from bulkgpt_watchd.core.job import Job, Stamp, State
 from bulkgpt_watchd.core.names import ID_BYTES, new_id, parse_work_name, sent_name, work_name
 from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.inbox import Inbox
 
@@ -65,7 +66,7 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
             continue
         if job is None:
             await _adopt(inbox, book, name, job_id, rest, stamp, is_sent=kind == "sent")
-        elif job.state is State.WITHDRAWN or (kind == "sent" and _is_unaccounted(job)):
+        elif job.state is State.WITHDRAWN or (kind == "sent" and await _is_unaccounted(inbox, job)):
             # The row has ended without knowing of this file: it gets one of its own.
             await _adopt(inbox, book, name, new_id(secrets.token_bytes(ID_BYTES)), rest, stamp, is_sent=kind == "sent")
         elif kind == "sent" and (job.state in BEFORE_SENDING or _is_older_decision(job)):
@@ -76,9 +77,17 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
             await _move_again(inbox, job, name, book)
 
 
-def _is_unaccounted(job: Job) -> bool:
-    """Tell whether a failed row knows of no submit that a sent name could be of: an older copy of the state."""
-    return job.state is State.FAILED and job.task_id is None and job.code not in HOLDS_A_QUESTION
+async def _is_unaccounted(inbox: Inbox, job: Job) -> bool:
+    """
+    Tell whether a failed row knows of no submit that a sent name could be of: it is of an older copy of the state.
+
+    A file with a task whose way to error was undone left its reason there; one that was paid again took it along.
+    """
+    if job.state not in {State.FAILING, State.FAILED} or job.code in HOLDS_A_QUESTION:
+        return False
+    if job.task_id is None:
+        return True
+    return job.state is State.FAILED and not await inbox.exists(Path(f"{job.error_path}{REASON}"))
 
 
 def _is_older_decision(job: Job) -> bool:
