@@ -110,6 +110,8 @@ def query(connection: Connection, wanted: Query) -> list[Job]:
     if wanted.failures is not None:
         conditions.append("failures >= ?")
         values.append(wanted.failures)
+    if wanted.has_task is not None:
+        conditions.append(f"task_id IS {'NOT ' if wanted.has_task else ''}NULL")
     statement = f"{SELECT} WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
     return _jobs(connection, statement, [*values, -1 if wanted.limit is None else wanted.limit])
 

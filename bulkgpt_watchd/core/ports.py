@@ -185,6 +185,7 @@ class Query:
     """
     Select jobs for a person; None means any.
 
+    Shape: *has_task* is whether it goes by a task now; one that it had earlier does not count.
     Units: *since* is the Unix second from which on a job's state has changed; *failures* is how often in a row, at
         least, what is owed to it did not work.
     """
@@ -194,6 +195,7 @@ class Query:
     codes: tuple[str, ...] | None = None
     since: float | None = None
     failures: int | None = None
+    has_task: bool | None = None
     limit: int | None = None
 
 

@@ -94,6 +94,25 @@ async def test_a_query_finds_jobs_that_failed_so_often_in_a_row(store: Store) ->
     assert await store.query(Query(failures=3, states=(State.READY,))) == []
 
 
+async def test_a_query_finds_jobs_with_a_task_and_those_without(store: Store) -> None:
+    await store.add(
+        [
+            sample_job("done0000", state=State.DONE, task_id="task-1"),
+            sample_job("runs0000", state=State.SUBMITTED, task_id="task-2"),
+            sample_job("earlier0", state=State.FAILED, task_id=None, earlier_task_ids=("task-3",)),
+            sample_job("bad00000", state=State.FAILED, task_id=None),
+        ]
+    )
+
+    async def ids(**selected: object) -> list[str]:
+        return [job.id for job in await store.query(Query(**selected))]  # type: ignore[arg-type]
+
+    assert await ids(has_task=True) == ["runs0000", "done0000"]
+    assert await ids(has_task=True, limit=1) == ["runs0000"]
+    assert await ids(has_task=True, states=(State.DONE, State.FAILED)) == ["done0000"]
+    assert await ids(has_task=False) == ["bad00000", "earlier0"]
+
+
 async def test_counts_follow_every_change(store: Store) -> None:
     job = sample_job("aaaa1111")
     await store.add([job, sample_job("bbbb2222"), sample_job("cccc3333", route="other")])

@@ -57,6 +57,23 @@ async def test_an_outage_with_a_held_task_waits_for_a_readable_answer_and_opens_
     assert place.told("gate.opened")
 
 
+async def test_a_task_that_may_be_asked_about_is_found_behind_any_number_of_others(place: Place) -> None:
+    place.drop("first.csv")
+    daemon = await place.start()
+    await daemon.run_to_idle()
+    for number in range(60):
+        place.drop(f"bad-{number}.csv", b"a,b\n%d\n" % number)
+    await daemon.run_to_idle()
+    drop_many(place, 5)
+    place.api.plan(SubmitFault(GATEWAY))
+
+    await daemon.run_until(lambda: place.told("gate.shut"))
+    asked = place.api.status_calls
+    await daemon.run_until(lambda: place.told("gate.half_opened"), within_s=place.settings.retry.max / 2)
+
+    assert place.api.status_calls > asked
+
+
 async def test_a_wrong_key_moves_no_file_and_a_mended_one_is_tried_at_once(place: Place) -> None:
     place.api.wrong_keys = {"key-1"}
     drop_many(place, 30)
