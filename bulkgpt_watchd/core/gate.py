@@ -6,15 +6,17 @@ Theory of operation
 BulkGPT has no idempotency key, so a lost answer is a doubt that only a person can end. An outage must therefore cost a
 few doubts and not the whole inbox. The gate is one value with three positions:
 
-    open ── doubt, denied ──► shut ── a free probe was answered, or retry.max without one ──► half
-     ▲                         ▲ └── third doubt: only `resume` ──────────────────────────────►│
-     └───────── accepted ──────┼───────────────────────────────────────────────────────────────┤
-                               └──────────────────── doubt, denied ────────────────────────────┘
+    open ── doubt, denied ──► shut ── a free probe was answered, or retry.max without a task ──► half
+     ▲                         ▲ ├─── a changed key ───────────────────────────────────────────►│
+     │                         │ └─── `resume`; after the third doubt nothing else ────────────►│
+     └───────── accepted ──────┼────────────────────────────────────────────────────────────────┤
+                               └──────────────────── doubt, denied ─────────────────────────────┘
 
-At half one submit at a time is tried, and each doubt counts, whatever shut the gate meanwhile. Submits that were
-started while it was open and end after it shut belong to an older *epoch*: their doubts are the same outage and count
-once, and one that is accepted does not open it, since it was sent before. Beside it stand holds on one route (refused
-for itself) or one workflow (three `rejected` in a row), which let one submit through each retry.max.
+Doubts that our own death left lead from open to half, and do not count. At half one submit at a time is tried, and each
+doubt counts, whatever shut the gate meanwhile. Submits that were started while it was open and end after it shut belong
+to an older *epoch*: their doubts are the same outage and count once, and one that is accepted while it is shut does not
+open it, since it was sent before. Beside it stand holds on one route (refused for itself) or one workflow (three
+`rejected` in a row), which let one submit through each retry.max.
 
 Everything here is pure; the scheduler keeps the value and the store its JSON.
 """
@@ -48,7 +50,7 @@ class Gate:
     """
     Hold what is known about BulkGPT's willingness.
 
-    Units: *since* and *probe_at* Unix seconds; *probe_at* None while open, or when only a person may open it.
+    Units: *since*, *shut_at* and *probe_at* Unix seconds; *probe_at* None unless it is shut and may open by itself.
     """
 
     position: str = "open"  # open | half | shut
@@ -57,7 +59,7 @@ class Gate:
     shut_at: float | None = None  # shut the last time at
     probe_at: float | None = None
     openings: int = 0  # half openings and failed probes since the last accepted submit; sets the backoff
-    strikes: int = 0  # doubts since the last accepted submit; those in flight together when it shut count as one
+    strikes: int = 0  # doubts since one was accepted or a person resumed; those in flight when it shut count as one
     epoch: int = 0  # counts the shuttings and the half openings
     trials_from: int | None = None  # epoch of the first half opening since it was open: later submits were tried alone
     routes: Mapping[str, Hold] = field(default_factory=dict)
@@ -162,7 +164,7 @@ def half(gate: Gate) -> Gate:
 
 
 def restarted(gate: Gate, doubts: int, now: float) -> Gate:
-    """Start half open after doubts that our own death left; they do not count (contract)."""
+    """Start half open after doubts that our own death left, unless it is shut; they do not count (contract)."""
     if doubts and gate.position == "open":
         since = replace(gate, reason="the daemon died while submits were under way", since=now)
         return half(since)
@@ -170,7 +172,7 @@ def restarted(gate: Gate, doubts: int, now: float) -> Gate:
 
 
 def resumed(gate: Gate, route: str | None, workflow_id: str | None) -> Gate:
-    """Obey a person: without a route the gate opens by half and all holds end; with one, those on it."""
+    """Obey a person: what is shut opens by half and all holds end; for one route, its own and its workflow's."""
     if route is None:
         if gate.position == "open":
             return replace(gate, routes={}, workflows={}, rejected={})
