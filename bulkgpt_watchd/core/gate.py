@@ -50,11 +50,13 @@ class Gate:
     """
     Hold what is known about BulkGPT's willingness.
 
-    Units: *since*, *shut_at* and *probe_at* Unix seconds; *probe_at* None unless it is shut and may open by itself.
+    Units: *since*, *shut_at* and *probe_at* Unix seconds; *probe_at* None unless it is shut and may open by itself,
+        *shut_at* None also where it need not stay shut for any time.
     """
 
     position: str = "open"  # open | half | shut
     reason: str | None = None
+    is_denied: bool = False  # shut for key, account or address, whatever shut it first
     since: float | None = None  # not open since
     shut_at: float | None = None  # shut the last time at
     probe_at: float | None = None
@@ -99,7 +101,7 @@ def accepted(gate: Gate, route: str, workflow_id: str, now: float) -> Gate:
     )
     if gate.position == "shut":
         return gate
-    return replace(gate, position="open", reason=None, since=None, shut_at=None, trials_from=None)
+    return replace(gate, position="open", reason=None, is_denied=False, since=None, shut_at=None, trials_from=None)
 
 
 def doubt(gate: Gate, epoch: int, reason: str, now: float, retry_s: tuple[float, float]) -> Gate:
@@ -122,9 +124,9 @@ def denied(
             routes={**gate.routes, route: Hold(reason, now, now + retry_s[1])},
             accepted_at=_without(gate.accepted_at, route),
         )
-    if epoch != gate.epoch or gate.position == "shut":
-        return gate
-    return _shut(gate, reason, now, retry_s)
+    if gate.position == "shut":
+        return gate if gate.is_denied else replace(gate, is_denied=True, reason=reason)
+    return replace(_shut(gate, reason, now, retry_s), is_denied=True) if epoch == gate.epoch else gate
 
 
 def rejected(gate: Gate, workflow_id: str, reason: str, now: float, retry_s: tuple[float, float]) -> Gate:
@@ -152,6 +154,13 @@ def probed(gate: Gate, *, is_answered: bool, now: float, retry_s: tuple[float, f
     if is_answered:
         return half(gate)
     return replace(gate, openings=gate.openings + 1, probe_at=now + backoff(gate.openings + 2, *retry_s, 0.0))
+
+
+def hurried(gate: Gate, now: float) -> Gate:
+    """Ask now what was denied before: a person may have mended it, and who asks does not stay to wait."""
+    if gate.position != "shut" or not gate.is_denied or gate.is_locked:
+        return gate
+    return replace(gate, probe_at=now, shut_at=None)
 
 
 def half(gate: Gate) -> Gate:
@@ -209,6 +218,7 @@ def _shut(gate: Gate, reason: str, now: float, retry_s: tuple[float, float]) -> 
         gate,
         position="shut",
         reason=reason,
+        is_denied=False,
         since=gate.since if gate.since is not None else now,
         shut_at=now,
         probe_at=now + backoff(gate.openings + 1, *retry_s, 0.0),

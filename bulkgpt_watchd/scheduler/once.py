@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
+from bulkgpt_watchd.core.errors import DiskTrouble
+from bulkgpt_watchd.core.gate import hurried
 from bulkgpt_watchd.core.job import TERMINAL, Stamp, State
+from bulkgpt_watchd.core.status import STUCK
 from bulkgpt_watchd.scheduler.inbox import NOT_LOOKED_AT
 from bulkgpt_watchd.scheduler.loop import Scheduler
 
@@ -15,6 +19,9 @@ GATE_SHUT = 77
 
 WAITING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
 
+TIRED = replace(STUCK, states=(State.SUBMITTED,), limit=None)
+"""What to ask the store for, to have the jobs that were asked about in vain several times in a row."""
+
 
 @dataclass(slots=True)
 class Once:
@@ -24,21 +31,34 @@ class Once:
     failed_before: int
     first: dict[str, dict[str, Stamp]] = field(default_factory=dict)
 
-    def verdict(self) -> int | None:
+    @classmethod
+    async def begin(cls, scheduler: Scheduler) -> Once:
+        """Remember what was there before; what BulkGPT denied before is asked again, for nobody stays to wait."""
+        passage = scheduler.passage
+        await passage.set_gate(hurried(passage.gate, scheduler.outside.clock.now()))
+        failed = sum(number for (_, state), number in scheduler.book.counts.items() if state is State.FAILED)
+        return cls(scheduler, failed)
+
+    async def verdict(self) -> int | None:
         """Give the exit code; None while there is something to wait for."""
         scheduler = self.scheduler
-        gate = scheduler.passage.gate
         for name, inbox in scheduler.inboxes.items():
             if name in scheduler.looking or inbox.reason == NOT_LOOKED_AT:
                 return None
             if self._may_settle(name):
                 return None
-        if scheduler.running:
+        if self._is_busy():
             return None
+        try:
+            tired = await self._tired()
+        except DiskTrouble:  # the steps tell of it
+            return None
+        gate = scheduler.passage.gate
         left = {key: number for key, number in scheduler.book.counts.items() if number > 0 and key[1] not in TERMINAL}
-        if gate.position == "shut" and scheduler.passage.is_denied and all(state in WAITING for _, state in left):
+        moving = [key for key, number in left.items() if not self._is_stuck(*key, is_tired=tired[key] >= number)]
+        if gate.position == "shut" and gate.is_denied and all(state in WAITING for _, state in moving):
             return GATE_SHUT
-        if any(not self._is_stuck(route, state) for route, state in left):
+        if moving:
             return None
         if left or any(inbox.reason is not None or inbox.unreadable for inbox in scheduler.inboxes.values()):
             return HELD
@@ -54,17 +74,32 @@ class Once:
         first = self.first.setdefault(route, seen)
         return any(first.get(name) == stamp and stamp.bytes > 0 for name, stamp in seen.items())
 
-    def _is_stuck(self, route: str, state: State) -> bool:
+    def _is_busy(self) -> bool:
+        """Tell whether something is under way."""
+        scheduler = self.scheduler
+        probe_at = scheduler.passage.gate.probe_at
+        if probe_at is not None and probe_at <= scheduler.outside.clock.now():
+            return True
+        return bool(scheduler.running)
+
+    async def _tired(self) -> Counter[tuple[str, State]]:
+        """Count by route and state the jobs that were asked about in vain again and again."""
+        return Counter((job.route, job.state) for job in await self.scheduler.outside.store.query(TIRED))
+
+    def _is_stuck(self, route: str, state: State, *, is_tired: bool) -> bool:
         """Tell whether jobs in this state cannot go on without a person, or without a folder that is not there."""
         inbox = self.scheduler.inboxes.get(route)
         if inbox is None or (inbox.reason is not None and state is not State.SUBMITTED):
             return True
+        passage, lanes = self.scheduler.passage, self.scheduler.lanes
+        gate = passage.gate
+        if state is State.SUBMITTED:  # it is paid: only who may not even ask about it waits for nothing
+            return is_tired and ((gate.position == "shut" and gate.is_denied) or route in gate.routes)
         if state not in WAITING:
             return False
-        gate = self.scheduler.passage.gate
         return (
-            self.scheduler.passage.pause_of(route) is not None
+            passage.pause_of(route) is not None
             or inbox.disk_low is not None
             or gate.is_locked
-            or self.scheduler.lanes.is_held_for_itself(inbox)
+            or lanes.is_held_for_itself(inbox)
         )

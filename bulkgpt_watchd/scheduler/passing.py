@@ -35,7 +35,6 @@ class Passage:
     log: Log = field(repr=False)
     gate: Gate = field(default_factory=Gate)
     pauses: dict[str, dict[str, Any]] = field(default_factory=dict)
-    is_denied: bool = False  # shut for key, account or address, not for a doubt
     _pace: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _holder: str | None = None
     _answered_at: float = float("-inf")
@@ -59,7 +58,6 @@ class Passage:
             return  # a time of acceptance is worth no commit of its own
         facts = {"reason": gate.reason, "position": gate.position, "next_try_at": rfc3339(gate.probe_at)}
         if gate.position == "open" != old.position:
-            self.is_denied = False
             self.log("gate.opened", "info", after_s=round(self.outside.clock.now() - (old.since or 0.0), 3))
         elif gate.position == "shut" and (old.position != "shut" or gate.reason != old.reason):
             self.log("gate.shut", "error", needs_resume=gate.is_locked, **facts)
@@ -98,7 +96,6 @@ class Passage:
 
     async def _denied(self, route: str, epoch: int, error: Denied) -> None:
         now = self.outside.clock.now()
-        self.is_denied = True
         await self.set_gate(rules.denied(self.gate, epoch, route, error.http_status, str(error), now, self.retry_s))
         if error.http_status in KEY_STATUS and await self.outside.api.reload_key():
             await self.key_changed()
@@ -111,15 +108,15 @@ class Passage:
             await self.set_gate(rules.half(self.gate))
 
     async def probe(self) -> None:
-        """Ask a free question while the gate is shut; a readable answer opens it by half."""
+        """Ask a free question while the gate is shut; a readable answer opens it by half, and without a task, time."""
         if await self.outside.api.reload_key():
             await self.key_changed()
             return
-        now = self.outside.clock.now()
-        is_answered = False
+        now, epoch = self.outside.clock.now(), self.gate.epoch
+        is_answered, denial = False, None
         task_id = await self._some_task_id()
         if task_id is None:
-            opens_at = (self.gate.shut_at or now) + self.api.retry.max
+            opens_at = now if self.gate.shut_at is None else self.gate.shut_at + self.api.retry.max
             if now < opens_at:
                 failed = rules.probed(self.gate, is_answered=False, now=now, retry_s=self.retry_s)
                 await self.set_gate(replace(failed, probe_at=min(failed.probe_at or opens_at, opens_at)))
@@ -133,8 +130,11 @@ class Passage:
                 is_answered = True
             except (Denied, Unavailable, ReplyNotUnderstood) as error:
                 self.log("gate.probed", "info", reason=str(error))
-        now = self.outside.clock.now()
-        await self.set_gate(rules.probed(self.gate, is_answered=is_answered, now=now, retry_s=self.retry_s))
+                denial = str(error) if isinstance(error, Denied) else None
+        now, gate = self.outside.clock.now(), self.gate
+        if denial is not None:  # whatever its status: a question about some task is no route's own
+            gate = rules.denied(gate, epoch, "", None, denial, now, self.retry_s)
+        await self.set_gate(rules.probed(gate, is_answered=is_answered, now=now, retry_s=self.retry_s))
 
     async def _some_task_id(self) -> str | None:
         """Give the newest task; what became of it does not matter, any readable answer is one."""

@@ -22,7 +22,6 @@ from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
 from bulkgpt_watchd.core.errors import DiskTrouble
-from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.core.status import NEEDS_DECISION, STUCK, status
 from bulkgpt_watchd.scheduler.acts import Acts
@@ -188,12 +187,11 @@ class Service:
 
     async def _run_once(self, timeout_s: float | None) -> int:
         scheduler, clock = self.scheduler, self.scheduler.outside.clock
-        failed = sum(number for (_, state), number in scheduler.book.counts.items() if state is State.FAILED)
-        once = Once(scheduler, failed)
+        once = await Once.begin(scheduler)
         ends_at = None if timeout_s is None else clock.monotonic() + timeout_s
         while not self._stop.is_set():
             wait_s = min(await scheduler.guarded_step(), ONCE_LOOKS_EVERY_S)
-            code = once.verdict()
+            code = await once.verdict()
             if code is not None:
                 return code
             if ends_at is not None and clock.monotonic() >= ends_at:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -198,6 +199,34 @@ def test_a_doubt_at_half_open_counts_also_where_a_free_call_was_denied_meanwhile
         trial = gate.epoch
         gate = doubt(denied(gate, 404), trial)
     assert gate.is_locked
+
+
+# --- why it is shut ---------------------------------------------------------------------------------------------------
+
+
+def test_it_knows_whether_it_was_denied_or_in_doubt() -> None:
+    assert denied(Gate()).is_denied
+    assert not doubt(Gate()).is_denied
+    assert not doubt(probed(denied(Gate()))).is_denied
+    assert denied(probed(doubt(Gate()))).is_denied
+    assert not accepted(probed(denied(Gate()))).is_denied
+
+
+def test_a_denial_of_a_free_call_is_why_it_stays_shut_whatever_shut_it() -> None:
+    for shut in (doubt(Gate()), locked()):
+        gate = denied(shut)
+        assert gate == replace(shut, is_denied=True, reason="key refused")
+
+
+def test_what_was_denied_may_be_asked_at_once_and_needs_no_patience_without_a_task() -> None:
+    gate = rules.hurried(denied(Gate()), NOW + 1)
+    assert gate == replace(denied(Gate()), probe_at=NOW + 1, shut_at=None)
+
+
+@pytest.mark.parametrize("gate", [Gate(), doubt(Gate()), probed(denied(Gate())), denied(locked())])
+def test_nothing_else_is_hurried(gate: Gate) -> None:
+    """A doubt costs money, so its backoff holds; what only a person opens stays so."""
+    assert rules.hurried(gate, NOW + 1) == gate
 
 
 # --- our own death ----------------------------------------------------------------------------------------------------

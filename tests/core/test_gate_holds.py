@@ -34,7 +34,7 @@ def tried(gate: Gate, route: str, workflow_id: str, now: float) -> Gate:
 
 def test_a_403_while_others_are_accepted_holds_that_route_alone() -> None:
     gate = denied(accepted(Gate(), "orders"), "leads")
-    assert gate.position == "open"
+    assert (gate.position, gate.is_denied) == ("open", False)
     assert gate.holds("leads", "w", NOW) == Hold("forbidden", NOW, NOW + 600)
     assert gate.holds("orders", "w", NOW) is None
 

@@ -117,6 +117,7 @@ GATES = st.builds(
     Gate,
     position=st.sampled_from(["open", "half", "shut"]),
     reason=st.none() | KEYS,
+    is_denied=st.booleans(),
     since=st.none() | TIMES,
     shut_at=st.none() | TIMES,
     probe_at=st.none() | TIMES,

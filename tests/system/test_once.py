@@ -12,6 +12,14 @@ from tests.system.bed import KEY, Bed
 from tests.system.process import AS_MORTAL, wait
 
 
+def in_time(bed: Bed) -> int:
+    """Do `run --once`; give the exit code, which must not be that of a limit that ran out."""
+    daemon = bed.start("--once", "--timeout", "10s", is_ready=False)
+    code = daemon.ended()
+    assert not daemon.told("once.timed_out"), daemon.tail()
+    return code
+
+
 def test_all_done_is_0(bed: Bed) -> None:
     for number in range(3):
         bed.drop(f"{number}.csv", b"a\n%d\n" % number)
@@ -101,6 +109,75 @@ def test_a_wrong_key_is_77_and_moves_nothing(bed: Bed) -> None:
     bed.set_key(KEY)
     assert bed.once() == 0
     assert len(bed.files("outbox")) == 3
+
+
+def test_a_wrong_key_is_77_at_every_start(bed: Bed) -> None:
+    """Why the gate is shut is written down: the second start does not wait for a key that is still wrong."""
+    bed.api["retry"] = {"min": "100ms", "max": "1h"}
+    bed.set_key("sk-live-of-another-account")
+    bed.drop("a.csv")
+    assert [in_time(bed) for _ in range(3)] == [77, 77, 77]
+    assert bed.files("error") == {}
+    assert not bed.sandbox.accepted
+
+
+@pytest.mark.parametrize("files", [{}, {"b.csv": b"a\n1\n"}])
+def test_a_wrong_key_is_77_also_with_a_task_that_it_may_not_ask_about(bed: Bed, files: dict[str, bytes]) -> None:
+    bed.drop("a.csv")
+    bed.sandbox.plan(Fault(call="submit", task_end="never"))
+    assert bed.once("--timeout", "1s") == 11
+    bed.set_key("sk-live-of-another-account")
+    for name, content in files.items():
+        bed.drop(name, content)
+    assert [in_time(bed) for _ in range(3)] == [77, 77, 77]
+    [job, *_] = bed.jobs()
+    assert job["state"] == "running"
+
+
+@pytest.mark.parametrize("has_task", [False, True])
+def test_a_mended_key_is_tried_at_once_by_the_next_run(bed: Bed, has_task: bool) -> None:
+    """A run from cron has no time to wait for `retry.max`, and a person may have mended the key since."""
+    bed.api["retry"] = {"min": "1h", "max": "1h"}
+    if has_task:
+        bed.drop("first.csv", b"a\n1\n")
+        assert bed.once() == 0
+    bed.set_key("sk-live-of-another-account")
+    bed.drop("a.csv")
+    assert bed.once() == 77
+    bed.set_key(KEY)
+    bed.sandbox.plan(Fault(call="status", delay_s=1))
+    assert in_time(bed) == 0
+
+
+@pytest.mark.parametrize("options", [SandboxOptions(key=KEY, preparing_s=0.2, running_s=3.0, finalizing_s=0.2)])
+def test_what_runs_at_bulkgpt_is_awaited_before_77(bed: Bed) -> None:
+    bed.sandbox.plan(Fault(call="submit", http_status=402, error="Payment required", contains="poor", times="always"))
+    bed.drop("a.csv", b"a\nrich\n")
+    daemon = bed.start("--once", is_ready=False)
+    daemon.wait_for("task.submitted")
+    bed.drop("b.csv", b"a\npoor\n")
+    assert daemon.ended() == 77
+    assert bed.files("outbox").keys() == {"a.csv"}
+
+
+@pytest.mark.parametrize("options", [SandboxOptions(key=KEY, preparing_s=0.2, running_s=3.0, finalizing_s=0.2)])
+def test_a_403_of_one_route_is_11_also_when_a_doubt_shuts_the_gate_afterwards(bed: Bed) -> None:
+    bed.api["retry"] = {"min": "1m", "max": "1m"}
+    bed.route()
+    bed.route("more")
+    bed.sandbox.plan(
+        Fault(call="submit", http_status=403, error="Forbidden", workflow="workflow of more", times="always"),
+        Fault(call="submit", http_status=502, contains="doubt", times="always"),
+    )
+    bed.drop("a.csv")
+    daemon = bed.start("--once", is_ready=False)
+    daemon.wait_for("task.submitted")
+    bed.drop("b.csv", b"a\n1\n", "more")
+    daemon.wait_for("gate.held")
+    bed.drop("c.csv", b"a\ndoubt\n")
+    assert daemon.ended() == 11
+    assert daemon.told("gate.shut")
+    assert in_time(bed) == 11, "at every start"
 
 
 def test_an_account_without_credit_is_77(bed: Bed) -> None:
