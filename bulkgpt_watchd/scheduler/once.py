@@ -19,8 +19,11 @@ GATE_SHUT = 77
 
 WAITING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
 
-TIRED = replace(STUCK, states=(State.SUBMITTED,), limit=None)
-"""What to ask the store for, to have the jobs that were asked about in vain several times in a row."""
+OF_BULKGPT = frozenset({State.READY, State.SUBMITTED})
+"""States whose effects wait for BulkGPT and, if at all, no longer than a while for a folder."""
+
+TIRED = replace(STUCK, limit=None)
+"""What to ask the store for, to have the jobs that failed several times in a row."""
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class Once:
 
     scheduler: Scheduler
     failed_before: int
+    tired_before: dict[str, int]  # job ID → revision
     first: dict[str, dict[str, Stamp]] = field(default_factory=dict)
 
     @classmethod
@@ -36,8 +40,9 @@ class Once:
         """Remember what was there before; what BulkGPT denied before is asked again, for nobody stays to wait."""
         passage = scheduler.passage
         await passage.set_gate(hurried(passage.gate, scheduler.outside.clock.now()))
+        tired = {job.id: job.revision for job in await scheduler.outside.store.query(TIRED)}
         failed = sum(number for (_, state), number in scheduler.book.counts.items() if state is State.FAILED)
-        return cls(scheduler, failed)
+        return cls(scheduler, failed, tired)
 
     async def verdict(self) -> int | None:
         """Give the exit code; None while there is something to wait for."""
@@ -75,19 +80,25 @@ class Once:
         return any(first.get(name) == stamp and stamp.bytes > 0 for name, stamp in seen.items())
 
     def _is_busy(self) -> bool:
-        """Tell whether something is under way."""
+        """Tell whether something is under way that will end; what hangs on the folders of a route may never."""
         scheduler = self.scheduler
         probe_at = scheduler.passage.gate.probe_at
         if probe_at is not None and probe_at <= scheduler.outside.clock.now():
             return True
-        return bool(scheduler.running)
+        hung = {name for name, inbox in scheduler.inboxes.items() if inbox.reason is not None}
+        return any(route not in hung or state in OF_BULKGPT for route, state in scheduler.lanes.running.values())
 
     async def _tired(self) -> Counter[tuple[str, State]]:
-        """Count by route and state the jobs that were asked about in vain again and again."""
-        return Counter((job.route, job.state) for job in await self.scheduler.outside.store.query(TIRED))
+        """Count by route and state the jobs that failed again and again; unless they are paid, in this run too."""
+        jobs = await self.scheduler.outside.store.query(TIRED)
+        return Counter(
+            (job.route, job.state)
+            for job in jobs
+            if job.state is State.SUBMITTED or job.revision > self.tired_before.get(job.id, -1)
+        )
 
     def _is_stuck(self, route: str, state: State, *, is_tired: bool) -> bool:
-        """Tell whether jobs in this state cannot go on without a person, or without a folder that is not there."""
+        """Tell whether jobs in this state cannot go on without a person, or for a good while."""
         inbox = self.scheduler.inboxes.get(route)
         if inbox is None or (inbox.reason is not None and state is not State.SUBMITTED):
             return True
@@ -95,11 +106,14 @@ class Once:
         gate = passage.gate
         if state is State.SUBMITTED:  # it is paid: only who may not even ask about it waits for nothing
             return is_tired and ((gate.position == "shut" and gate.is_denied) or route in gate.routes)
-        if state not in WAITING:
-            return False
+        if is_tired or state not in WAITING:
+            return is_tired
         return (
             passage.pause_of(route) is not None
             or inbox.disk_low is not None
             or gate.is_locked
+            or passage.is_unheard
             or lanes.is_held_for_itself(inbox)
+            # Behind others, which are stuck themselves if it comes to that.
+            or (state is State.DISCOVERED and gate.position != "shut" and lanes.places(inbox, state) <= 0)
         )

@@ -18,7 +18,7 @@ from bulkgpt_watchd.core.gate import Gate
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.shown import rfc3339
-from bulkgpt_watchd.core.status import EVERY_ROUTE
+from bulkgpt_watchd.core.status import EVERY_ROUTE, STUCK_FAILURES
 from bulkgpt_watchd.effects.outside import Outside
 from bulkgpt_watchd.scheduler.telling import Log
 
@@ -35,6 +35,7 @@ class Passage:
     log: Log = field(repr=False)
     gate: Gate = field(default_factory=Gate)
     pauses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unanswered: int = 0  # probes in a row, of this life, that nobody answered
     _pace: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _holder: str | None = None
     _answered_at: float = float("-inf")
@@ -43,6 +44,11 @@ class Passage:
     def retry_s(self) -> tuple[float, float]:
         """Give the bounds of the backoff."""
         return self.api.retry.min, self.api.retry.max
+
+    @property
+    def is_unheard(self) -> bool:
+        """Tell whether the gate is shut and nobody answers what is asked to open it."""
+        return self.gate.position == "shut" and self.unanswered >= STUCK_FAILURES
 
     def load(self, facts: dict[str, Any]) -> None:
         """Take over what was written down before."""
@@ -131,6 +137,7 @@ class Passage:
             except (Denied, Unavailable, ReplyNotUnderstood) as error:
                 self.log("gate.probed", "info", reason=str(error))
                 denial = str(error) if isinstance(error, Denied) else None
+        self.unanswered = 0 if is_answered or denial is not None else self.unanswered + 1
         now, gate = self.outside.clock.now(), self.gate
         if denial is not None:  # whatever its status: a question about some task is no route's own
             gate = rules.denied(gate, epoch, "", None, denial, now, self.retry_s)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown
+import pytest
+
+from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown, Unavailable
 from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.scheduler import inbox as inboxes
 from bulkgpt_watchd.scheduler.once import GATE_SHUT, HELD, Once
+from tests.adapters.kernels import Failing, Hooked
 from tests.daemon import STEPS, Daemon, Place
 from tests.fakes import SubmitFault
 
+REFUSED = Unavailable("connection refused")
 GATEWAY = OutcomeUnknown("HTTP 502", http_status=502)
 NO_CREDIT = Denied("HTTP 402: no credit", http_status=402)
 
@@ -90,3 +98,112 @@ async def test_a_task_that_one_route_may_not_ask_about_is_11(place: Place) -> No
 
     assert await once(daemon) == HELD
     assert (await daemon.job("b.csv")).state is State.DONE
+
+
+# --- an API that does not answer --------------------------------------------------------------------------------------
+
+
+async def test_files_that_nobody_takes_are_held_and_tried_by_every_run(place: Place) -> None:
+    for number in range(30):
+        place.drop(f"{number}.csv", b"a\n%d\n" % number)
+    place.api.outage = REFUSED
+    started = place.clock.now()
+
+    assert await again(place) == HELD
+    assert place.clock.now() - started < 60
+    posts = len(place.api.submissions)
+    assert await again(place) == HELD
+    assert len(place.api.submissions) > posts
+
+    place.api.outage = None
+    assert await again(place) == 0
+    assert len(place.api.accepted) == 30
+
+
+async def test_a_shut_gate_whose_questions_nobody_answers_is_11(place: Place) -> None:
+    place.drop("first.csv")
+    assert await again(place) == 0
+    for number in range(9):
+        place.drop(f"{number}.csv", b"a\n%d\n" % number)
+
+    def break_down() -> None:
+        if place.told("gate.shut"):
+            place.api.outage = REFUSED
+
+    place.api.plan(SubmitFault(GATEWAY))
+    assert await again(place, break_down) == HELD
+    assert place.told("gate.probed")
+    assert place.daemon is not None
+    assert not place.daemon.scheduler.passage.gate.is_locked
+
+
+async def test_a_paid_task_is_awaited_through_an_outage(place: Place) -> None:
+    place.drop("a.csv")
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("task.submitted"))
+    place.api.outage = REFUSED
+    back_at = place.clock.now() + 1_800.0
+
+    def come_back() -> None:
+        if place.clock.now() >= back_at:
+            place.api.outage = None
+
+    assert await once(daemon, come_back) == 0
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.CLAIMED, State.FINISHED])
+async def test_a_disk_that_fails_is_11_before_and_after_paying(place: Place, state: State) -> None:
+    kernel = Failing({})
+    daemon = await place.build(kernel)
+    await daemon.begin()
+    place.drop("a.csv")
+    await daemon.run_until(lambda: place.told("task.submitted" if state is State.FINISHED else "job.claimed"))
+    kernel.errors, kernel.left = {"write": errno.EIO, "read": errno.EIO}, {"write": -1, "read": -1}
+
+    assert await once(daemon) == HELD
+    assert (await daemon.job("a.csv")).state is state
+
+
+class Hanging(Hooked):
+    """From the first rename after it is armed, let every call of one route wait until it is let go."""
+
+    def __init__(self, route: str) -> None:
+        self.thread = f"route {route}"
+        self.is_armed = self.is_hung = False
+        self.let_go = threading.Event()
+
+    def around(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        if threading.current_thread().name == self.thread:
+            self.is_hung = self.is_hung or (self.is_armed and name == "rename_noreplace")
+            if self.is_hung:
+                self.let_go.wait()
+        return super().around(name, call, *args, **named)
+
+
+async def test_a_share_that_hangs_is_11_and_the_others_are_done(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inboxes, "LOOK_DEADLINE_S", 0.2)
+    place.drop("a.csv", b"a\n1\n", "share")
+    place.drop("b.csv", b"a\n2\n")
+    kernel = Hanging("share")
+    daemon = await place.build(kernel)
+    await daemon.begin()
+    scheduler, run, code = daemon.scheduler, await Once.begin(daemon.scheduler), None
+    try:
+        while code is None:
+            kernel.is_armed = kernel.is_armed or scheduler.inboxes["share"].is_open
+            wait_s = await scheduler.guarded_step()
+            code = await run.verdict()
+            try:
+                await asyncio.wait_for(scheduler.wake.wait(), 0.01)
+            except TimeoutError:
+                place.clock.advance(min(wait_s, 1.0))
+        assert [(job.route, job.state) for job in await daemon.jobs() if job.id in scheduler.running] == [
+            ("share", State.DISCOVERED)
+        ]
+    finally:
+        kernel.let_go.set()
+    assert code == HELD
+    assert place.files("outbox").keys() == {"b.csv"}

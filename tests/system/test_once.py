@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 
 import pytest
 
@@ -11,10 +12,13 @@ from bulkgpt_watchd.sandbox import Fault, SandboxOptions, answer
 from tests.system.bed import KEY, Bed
 from tests.system.process import AS_MORTAL, wait
 
+NOBODY = 65534
+"""A user that owns nothing."""
 
-def in_time(bed: Bed) -> int:
+
+def in_time(bed: Bed, before: Iterable[str] = ()) -> int:
     """Do `run --once`; give the exit code, which must not be that of a limit that ran out."""
-    daemon = bed.start("--once", "--timeout", "10s", is_ready=False)
+    daemon = bed.start("--once", "--timeout", "10s", is_ready=False, before=before)
     code = daemon.ended()
     assert not daemon.told("once.timed_out"), daemon.tail()
     return code
@@ -187,11 +191,16 @@ def test_an_account_without_credit_is_77(bed: Bed) -> None:
     assert bed.files("error") == {}
 
 
-def test_an_outage_ends_with_the_time_and_moves_nothing(bed: Bed) -> None:
+def test_an_api_that_nobody_answers_at_is_11_and_moves_nothing(bed: Bed) -> None:
+    """Those that were tried several times are held, and so are the many that wait behind them."""
     bed.api["base_url"] = "http://127.0.0.1:9"
-    bed.drop("a.csv")
-    assert bed.once("--timeout", "2s") == 11
+    for number in range(20):
+        bed.drop(f"{number}.csv", b"a\n%d\n" % number)
+    assert in_time(bed) == 11
+    assert in_time(bed) == 11, "at every start"
     assert bed.files("error") == {}
+    bed.api["base_url"] = bed.sandbox.base_url
+    assert in_time(bed) == 0, "however often it failed before, each is tried in this run"
 
 
 def test_what_is_empty_or_still_grows_is_left(bed: Bed) -> None:
@@ -230,6 +239,21 @@ def test_a_file_that_may_not_be_read_is_11(bed: Bed) -> None:
     (bed.place("inbox") / "closed.csv").chmod(0)
     assert bed.start("--once", is_ready=False, before=AS_MORTAL).ended() == 11
     assert bed.files("outbox").keys() == {"open.csv"}
+
+
+@pytest.mark.skipif(not AS_MORTAL, reason="not as root: only root can give files to others")
+def test_a_file_that_may_be_read_but_not_moved_is_11(bed: Bed) -> None:
+    bed.route()
+    bed.drop("theirs.csv", b"a\n1\n")
+    bed.drop("ours.csv", b"a\n2\n")
+    for path in (bed.place("inbox"), bed.place("inbox") / "theirs.csv"):
+        os.chown(path, NOBODY, NOBODY)
+    bed.place("inbox").chmod(0o1777)
+    for _ in range(2):
+        assert in_time(bed, before=AS_MORTAL) == 11
+        assert bed.files("outbox").keys() == {"ours.csv"}
+    os.chown(bed.place("inbox") / "theirs.csv", 0, 0)
+    assert in_time(bed, before=AS_MORTAL) == 0
 
 
 def test_a_backlog_at_the_first_start_is_11_until_a_person_takes_it(bed: Bed) -> None:
