@@ -81,11 +81,11 @@ class Service:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         read_api_key(self.settings, self.environ)  # before the first line, as every other mistake of the configuration
         self._configure_log()
+        if has_signals:
+            self._take_signals()  # before anything is opened: a stop that comes meanwhile is obeyed once all is open
         self.log("daemon.started", "info", version=__version__, config=str(self.config_path), pid=os.getpid())
         async with AsyncExitStack() as stack:
             await self._open(stack)
-            if has_signals:
-                self._take_signals()
             await self._ready()
             if once:
                 code = await self._run_once(timeout_s)
@@ -252,6 +252,9 @@ class Service:
         return {"routes": [route.name for route in new.routes], "needs_restart": needs_restart}
 
     async def _reload_quietly(self) -> None:
+        await self.started.wait()
+        if self._stop.is_set():
+            return
         try:
             await self.reload()
         except Exception:  # noqa: BLE001 a signal has nobody to tell

@@ -44,6 +44,21 @@ def test_term_within_an_upload_loses_nothing(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_a_good_end_from_the_first_line_on(bed: Bed, number: signal.Signals) -> None:
+    daemon = bed.start(is_ready=False)
+    daemon.wait_for("daemon.started")
+    assert daemon.stop(number) == 0
+    assert daemon.told("daemon.stopped", exit_code=0)
+
+
+def test_a_hang_up_is_obeyed_from_the_first_line_on(bed: Bed) -> None:
+    daemon = bed.start(is_ready=False)
+    daemon.wait_for("daemon.started")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for("config.reloaded")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_waits_for_an_answer_and_keeps_it(bed: Bed, number: signal.Signals) -> None:
     bed.sandbox.plan(Fault(call="submit", delay_s=2))
     bed.drop("orders.csv")
