@@ -33,33 +33,39 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
     """
     Tell every mistake of the configuration at once; 78 if there is one.
 
-    The API key and the folders are looked at too. FILE is the same as --config FILE.
+    The files in routes.d, the API key and the folders are looked at too. FILE is the same as --config FILE.
     """
     from bulkgpt_watchd.cli.mistakes import told
-    from bulkgpt_watchd.config import ConfigInvalid, check_folders, check_groups, load, read_api_key
+    from bulkgpt_watchd.config import ConfigInvalid, check_folders, check_groups, load, overlooked, read_api_key
     from bulkgpt_watchd.core.names import printable
 
     path = file or config_path()
     mistakes: list[Mistake] = []
-    warnings: tuple[str, ...] = ()
+    warnings: list[str] = []
+    files = [path]
     routes = 0
     try:
         settings = load(path)
+        files += settings.document.included
         routes = len(settings.routes)
+        warnings += [f"{printable(str(it))} is not read: name it .yaml" for it in overlooked(settings.document)]
         mistakes += check_folders(settings) + check_groups(settings)
-        warnings = read_api_key(settings, os.environ).warnings
+        warnings += read_api_key(settings, os.environ).warnings
     except ConfigInvalid as invalid:
         mistakes += invalid.mistakes
     if as_json:
         facts = [{**asdict(mistake), "file": printable(str(mistake.file))} for mistake in mistakes]
-        click.echo(json.dumps({"ok": not mistakes, "mistakes": facts, "warnings": warnings}))
+        names = [printable(str(file)) for file in files]
+        told_all = {"ok": not mistakes, "files": names, "routes": routes, "mistakes": facts, "warnings": warnings}
+        click.echo(json.dumps(told_all))
     else:
         for warning in warnings:
             click.echo(f"warning: {warning}", err=True)
         if mistakes:
             click.echo(told(mistakes), err=True)
         else:
-            click.echo(f"{printable(str(path))}: ok, {count(routes, 'route')}")
+            beside = f", {count(len(files) - 1, 'file')} in routes.d" if len(files) > 1 else ""
+            click.echo(f"{printable(str(path))}: ok, {count(routes, 'route')}{beside}")
     if mistakes:
         context.exit(CONFIG_WRONG)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bulkgpt_watchd.config.api_key import ApiKey, read_api_key
+from bulkgpt_watchd.config.included import overlooked
 from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake
 from bulkgpt_watchd.config.models import ApiSettings, ControlSettings, DownloadSettings, LogSettings, StateSettings
 from bulkgpt_watchd.config.presence import check_folders, check_groups
@@ -31,5 +32,6 @@ __all__ = [
     "default_path",
     "load",
     "locate",
+    "overlooked",
     "read_api_key",
 ]

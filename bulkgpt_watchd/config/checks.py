@@ -61,14 +61,14 @@ def _draft(document: Document, defaults: RouteOptions, index: int, entry: RouteE
 
 
 def check_values(document: Document, config: ConfigFile, drafts: Sequence[Draft]) -> None:
-    """Check the rules between keys of one file."""
+    """Check the rules between keys."""
     _check_order(document, [("api", "retry")], config.api.retry.min, config.api.retry.max)
     names: dict[str, Draft] = {}
     for draft in drafts:
         first = names.setdefault(draft.entry.name, draft)
         if first is not draft:
-            line = document.spot(first.trail("name")).line
-            document.note(draft.trail("name"), f"is the name of the route in line {line} too")
+            place = document.elsewhere(first.trail("name"), draft.trail("name"))
+            document.note(draft.trail("name"), f"is the name of the route in {place} too")
         _check_options(document, draft)
 
 

@@ -31,7 +31,7 @@ Relative paths are taken from the folder of this file. `bulkgpt-watchd config ch
 REFERENCE_HEAD = """\
 # Configuration
 
-One YAML file: `/etc/bulkgpt-watchd/config.yaml`, or the one that `--config FILE` or `BULKGPT_WATCHD_CONFIG` names. The
+One YAML file, `/etc/bulkgpt-watchd/config.yaml`, or the one that `--config FILE` or `BULKGPT_WATCHD_CONFIG` names. The
 smallest one that works:
 
 ```yaml
@@ -48,6 +48,19 @@ routes:
 - Durations are `200ms`, `5s`, `10m`, `2h`, `7d` or a number of seconds; sizes are `20MB` (1000²), `512KiB` (1024) or a
   number of bytes.
 - Relative paths are taken from the folder of the configuration file. `~` is not expanded.
+
+## More routes in files of their own
+
+Each `*.yaml` in the folder `routes.d` beside the configuration file is a list of routes, written as below `routes:`.
+They are read in the order of their names, after the routes of the configuration file, whose `defaults` count for them
+too; relative paths are taken from its folder. Names that begin with a dot or end otherwise are left alone. A mistake
+in one of these files is one of the configuration.
+
+```yaml
+- name: catalog
+  workflow_id: "v0#Workflow#2f6e1c0b9a8d4e7f8c3b5a6d7e8f9012#1721762149340"
+  folder: /srv/bulkgpt/catalog
+```
 
 ## The API key
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,16 @@ class Mistake:
 
 
 class ConfigInvalid(WatchdError):
-    """Say everything that is wrong with the configuration, in the order of the file; no secret is in it."""
+    """
+    Say everything that is wrong with the configuration, in the order of the file; no secret is in it.
+
+    Shape: included files lie in a folder beside the file that includes them, so they come after it, in name order.
+    """
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: (mistake.line or 0, mistake.column or 0)))
+        self.mistakes = tuple(sorted(mistakes, key=_place))
         super().__init__("\n".join(map(str, self.mistakes)))
+
+
+def _place(mistake: Mistake) -> tuple[int, bytes, int, int]:
+    return len(mistake.file.parts), os.fsencode(mistake.file), mistake.line or 0, mistake.column or 0

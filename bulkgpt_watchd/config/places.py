@@ -62,22 +62,24 @@ class Places:
     def _check_inbox(self, draft: Draft) -> None:
         real = self._real(draft, "inbox")
         if (owner := self.inboxes[real]) is not draft:
-            self._note(draft, "inbox", f"is the inbox of route {owner.entry.name} too")
+            self._note(draft, "inbox", f"is the inbox of route {self._name(owner, draft)} too")
         for above in _above(real):
             outer = self.inboxes.get(above)
             if outer is not None and outer.entry.recursive:
-                self._note(draft, "inbox", f"lies in the inbox of route {outer.entry.name}, which is recursive")
+                self._note(draft, "inbox", f"lies in the inbox of route {self._name(outer, draft)}, which is recursive")
         if (worker := self._owner(self.works, os.path.dirname(real))) is not None:
-            self._note(draft, "inbox", f"lies in the work folder of route {worker.entry.name}")
+            self._note(draft, "inbox", f"lies in the work folder of route {self._name(worker, draft)}")
 
     def _check_work(self, draft: Draft) -> None:
         real, inbox = self._real(draft, "work"), self._real(draft, "inbox")
         if self.works[real] is not draft and self.inboxes[inbox] is draft:
-            self._note(draft, "work", f"is the work folder of route {self.works[real].entry.name} too")
+            self._note(draft, "work", f"is the work folder of route {self._name(self.works[real], draft)} too")
         for above in (real, *_above(real)):
             owner = self.inboxes.get(above)
             if owner is not None and "/." not in real.removeprefix(above):
-                self._note(draft, "work", f"lies in the inbox of route {owner.entry.name}; begin its name with a dot")
+                self._note(
+                    draft, "work", f"lies in the inbox of route {self._name(owner, draft)}; begin its name with a dot"
+                )
         devices = {self.places[draft.folders[key]].device for key in ("inbox", "work")} - {None}
         if len(devices) > 1:
             self._note(draft, "work", "must be on the file system of the inbox: files are claimed by one rename")
@@ -85,20 +87,27 @@ class Places:
     def _check_output(self, draft: Draft, key: str) -> None:
         real = self._real(draft, key)
         if (owner := self._owner(self.inboxes, real)) is not None:
-            message = f"lies in the inbox of route {owner.entry.name}: what is put there would be taken as a new file"
+            message = (
+                f"lies in the inbox of route {self._name(owner, draft)}: what is put there would be taken as a new file"
+            )
             self._note(draft, key, message)
         if (owner := self._owner(self.works, real)) is not None:
-            self._note(draft, key, f"lies in the work folder of route {owner.entry.name}")
+            self._note(draft, key, f"lies in the work folder of route {self._name(owner, draft)}")
         for inbox, owner in self.inboxes.items() if draft.entry.recursive else ():
             if real in _above(inbox):
-                message = (
-                    f"holds the inbox of route {owner.entry.name}: with `recursive: true` a result could land there"
+                name = self._name(owner, draft)
+                self._note(
+                    draft, key, f"holds the inbox of route {name}: with `recursive: true` a result could land there"
                 )
-                self._note(draft, key, message)
 
     def _owner(self, owners: Mapping[str, Draft], real: str) -> Draft | None:
         """Find whose folder a path is, or lies in."""
         return next((owners[path] for path in (real, *_above(real)) if path in owners), None)
+
+    def _name(self, other: Draft, draft: Draft) -> str:
+        """Name another route, with its place where that is another file."""
+        place = self.document.elsewhere(other.trail("name"), draft.trail("name"))
+        return other.entry.name if place.startswith("line ") else f"{other.entry.name} ({place})"
 
     def _note(self, draft: Draft, key: str, message: str) -> None:
         """Note a mistake at the key, or at `folder`, which stands for it."""

@@ -1,4 +1,4 @@
-"""Read a small file whole, or say in plain words why not."""
+"""Read a small file whole, or a folder, or say in plain words why not."""
 
 from __future__ import annotations
 
@@ -59,6 +59,20 @@ def read_small(path: Path, limit_bytes: int) -> SmallFile:
     if len(content) > limit_bytes:
         raise Unreadable(f"is larger than {limit_bytes} bytes")
     return SmallFile(content, stat.S_IMODE(status.st_mode))
+
+
+def read_names(folder: Path) -> list[str]:
+    """
+    Give the names in a folder, in the order of their bytes.
+
+    Errors: Unreadable.
+    """
+    try:
+        return sorted(os.listdir(folder), key=os.fsencode)
+    except NotADirectoryError:
+        raise Unreadable("is not a folder") from None
+    except OSError as error:
+        raise Unreadable(_reason(folder, error)) from None
 
 
 def _reason(path: Path, error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""Load the configuration: one file in, frozen settings out, or every mistake at once."""
+"""Load the configuration: its files in, frozen settings out, or every mistake at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bulkgpt_watchd.config.addresses import is_loopback
 from bulkgpt_watchd.config.checks import Draft, check_values, draft_routes
 from bulkgpt_watchd.config.document import Document, Trail, read_document
+from bulkgpt_watchd.config.included import read_config
 from bulkgpt_watchd.config.mistakes import ConfigInvalid
 from bulkgpt_watchd.config.models import ApiSettings, ConfigFile, ControlSettings, LogSettings, StateSettings
 from bulkgpt_watchd.config.places import check_ca_file, check_places
@@ -68,7 +69,7 @@ def load(path: Path) -> Settings:
 
     Errors: ConfigInvalid, with every mistake that can be told at once. Folders of routes need not exist.
     """
-    document = read_document(path)
+    document = read_config(path)
     config = _validate(document)
     drafts = draft_routes(document, config)
     check_values(document, config, drafts)

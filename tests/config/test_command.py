@@ -30,6 +30,27 @@ def test_a_right_configuration_is_one_line_on_stdout(right: Path) -> None:
         assert (result.exit_code, result.stdout, result.stderr) == (0, f"{right}: ok, 1 route\n", "")
 
 
+def test_the_files_in_routes_d_are_counted_and_their_mistakes_shown(right: Path, tmp_path: Path) -> None:
+    (tmp_path / "routes.d").mkdir()
+    more = tmp_path / "routes.d/more.yaml"
+    more.write_text("- {name: more, workflow_id: w, folder: more}\n")
+    (tmp_path / "more/inbox").mkdir(parents=True)
+    (tmp_path / "routes.d/lost.yml").write_text("")
+    result = run("check", right)
+
+    assert (result.exit_code, result.stdout) == (0, f"{right}: ok, 2 routes, 1 file in routes.d\n")
+    assert result.stderr == f"warning: {tmp_path}/routes.d/lost.yml is not read: name it .yaml\n"
+    assert json.loads(run("check", right, "--json").stdout)["files"] == [str(right), str(more)]
+
+    more.write_text("- {name: leads, workflow_id: w, folder: more}\n")
+    assert run("check", right).stderr == (
+        f"{more}:1:10: routes[leads].name: is the name of the route in {right}:1 too\n"
+        "  1 | - {name: leads, workflow_id: w, folder: more}\n"
+        "    |          ^\n"
+        "1 mistake\n"
+    )
+
+
 def test_a_group_that_this_machine_does_not_know_is_told(write: WriteConfig, tmp_path: Path) -> None:
     (tmp_path / "leads/inbox").mkdir(parents=True)
     path = write("routes: [{name: leads, workflow_id: w, folder: leads, result: {group: no-such-group}}]")
@@ -78,7 +99,8 @@ def test_a_key_that_everybody_can_read_is_a_warning(right: Path, write: WriteCon
 
 
 def test_json_has_the_same_facts(right: Path, write: WriteConfig) -> None:
-    assert json.loads(run("check", right, "--json").stdout) == {"ok": True, "mistakes": [], "warnings": []}
+    told = {"ok": True, "files": [str(right)], "routes": 1, "mistakes": [], "warnings": []}
+    assert json.loads(run("check", right, "--json").stdout) == told
     path = write("api: {timout: 1s}\n" + right.read_text())
     result = run("check", "--json", path)
 
@@ -87,6 +109,8 @@ def test_json_has_the_same_facts(right: Path, write: WriteConfig) -> None:
     assert (result.exit_code, result.stderr) == (78, "")
     assert json.loads(result.stdout) == {
         "ok": False,
+        "files": [str(path)],
+        "routes": 0,
         "mistakes": [
             {"file": str(path), "line": 1, "column": 7, "path": "api.timout", "message": message}
         ],

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bulkgpt_watchd.config import ConfigInvalid, load
-from bulkgpt_watchd.config.document import LARGEST_FILE_BYTES, Spot, read_document
+from bulkgpt_watchd.config.document import read_document
+from bulkgpt_watchd.config.nodes import LARGEST_FILE_BYTES, Spot
 from tests.config.conftest import WriteConfig
 
 MistakesOf = Callable[[str | bytes], list[str]]

@@ -57,7 +57,9 @@ def test_the_example_can_be_printed_on_any_terminal() -> None:
     assert example().isascii()
 
 
-def test_the_smallest_configuration_of_the_reference_loads(settings_of: Callable[[str], Settings]) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", reference(), re.DOTALL)
+def test_the_files_of_the_reference_load(settings_of: Callable[[str], Settings], tmp_path: Path) -> None:
+    smallest, more = re.findall(r"```yaml\n(.*?)```", reference(), re.DOTALL)
+    (tmp_path / "routes.d").mkdir()
+    (tmp_path / "routes.d/more.yaml").write_text(more)
 
-    assert settings_of(block).routes[0].name == "leads"
+    assert [route.name for route in settings_of(smallest).routes] == ["leads", "catalog"]

@@ -59,6 +59,71 @@ def test_a_wrong_configuration_keeps_the_old_one(bed: Bed, how: str) -> None:
     bed.wait_ended(2)
 
 
+def include(bed: Bed, name: str, *routes: dict[str, object]) -> Path:
+    """Write a file in routes.d; the routes are no longer in the configuration itself."""
+    bed.routes = [route for route in bed.routes if route not in routes]
+    (bed.folder / "routes.d").mkdir(exist_ok=True)
+    path = bed.folder / "routes.d" / name
+    path.write_text(json.dumps(routes, indent=1))
+    return path
+
+
+def test_mistakes_in_several_files_are_all_printed_and_nothing_changes(bed: Bed) -> None:
+    bed.route()
+    old = include(bed, "old.yaml", bed.route("old"))
+    daemon = bed.start()
+    include(bed, "new.yaml", bed.route("new"))
+    old.write_text(old.read_text().replace('"scan_every"', '"scan_evry"').replace('"settle"', '"setle"'))
+    bed.routes[0]["workflow_id"] = ""
+    bed.api |= {"timeout": "soon", "max_outstanding": 3}
+    bed.write()
+    done = bed.command("reload")
+
+    assert (done.returncode, done.stdout) == (78, "")
+    first, *mistakes = done.stderr.splitlines()
+    assert "the old configuration stays" in first
+    assert [(line.split(":")[0], line.split(": ")[1]) for line in mistakes] == [
+        (str(bed.config_file), "api.timeout"),
+        (str(bed.config_file), "routes[leads].workflow_id"),
+        (str(old), "routes[old].setle"),
+        (str(old), "routes[old].scan_evry"),
+    ]
+    assert json.loads(bed.command("reload", "--json").stdout)["error"]["mistakes"] == mistakes
+    assert [line["mistakes"] for line in daemon.told("config.rejected")] == [mistakes, mistakes]
+    assert {route["name"] for route in bed.json("status")["routes"]} == {"leads", "old"}
+    bed.drop("new.csv", b"a\n1\n", "new")
+    bed.drop("old.csv", b"a\n2\n", "old")
+    bed.drop("leads.csv", b"a\n3\n")
+    bed.wait_ended(2)
+    assert {record.workflow_id for record in bed.sandbox.accepted} == {"workflow of leads", "workflow of old"}
+    assert bed.files("inbox", "new").keys() == {"new.csv"}
+    assert not daemon.told("config.reloaded")
+
+
+def test_a_route_that_moves_into_a_file_of_its_own_goes_on_and_a_removed_file_drains(bed: Bed) -> None:
+    bed.route()
+    bed.sandbox.plan(Fault(call="status", http_status=503, times="always"))
+    daemon = bed.start()
+    bed.drop("a.csv", b"a\n1\n")
+    daemon.wait_for("task.submitted")
+    leads = include(bed, "leads.yaml", *bed.routes)
+    bed.route("keep")
+    include(bed, "more.yaml", bed.route("more"))
+    reload(bed, daemon, "command")
+    bed.drop("b.csv", b"a\n2\n")
+    bed.drop("c.csv", b"a\n3\n", "more")
+    wait(lambda: len(daemon.told("task.submitted")) == 3, "all submit", daemon=daemon)
+    assert not daemon.told("route.unavailable")
+    leads.unlink()
+    reload(bed, daemon, "signal")
+    status = {route["name"]: route for route in bed.json("status")["routes"]}
+    assert (status["leads"]["draining"], status["more"]["draining"]) == (True, False)
+    bed.sandbox.clear()
+    bed.wait_ended(3)
+    assert bed.files("outbox").keys() == {"a.csv", "b.csv"}
+    assert len(bed.sandbox.accepted) == 3
+
+
 @pytest.mark.parametrize("how", ["command", "signal"])
 def test_a_new_route_starts_and_a_removed_one_drains(bed: Bed, how: str) -> None:
     bed.route("old")
