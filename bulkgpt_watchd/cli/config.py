@@ -1,4 +1,4 @@
-"""Commands about the configuration: check it, and show what can be in it."""
+"""Commands about the configuration: check it, show it, and show what can be in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkgpt_watchd.cli.ending import CONFIG_WRONG
-from bulkgpt_watchd.cli.options import config_option, config_path, examples, json_option
+from bulkgpt_watchd.cli.options import config_option, config_path, examples, json_option, load_settings
 from bulkgpt_watchd.cli.words import count
 
 if TYPE_CHECKING:  # not at run time: other commands must not pay for pydantic
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # not at run time: other commands must not pay for pydantic
 @click.group(epilog=examples("bulkgpt-watchd config example > config.yaml", "bulkgpt-watchd config check config.yaml"))
 @config_option
 def config() -> None:
-    """Check the configuration, or show what can be in it."""
+    """Check or show the configuration, and what can be in it."""
 
 
 @config.command(epilog=examples("bulkgpt-watchd config check", "bulkgpt-watchd config check config.yaml --json"))
@@ -68,6 +68,50 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
             click.echo(f"{printable(str(path))}: ok, {count(routes, 'route')}{beside}")
     if mistakes:
         context.exit(CONFIG_WRONG)
+
+
+@config.command(epilog=examples("bulkgpt-watchd config show", "bulkgpt-watchd config show config.yaml --json"))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@config_option
+@json_option
+def show(file: Path | None, as_json: bool) -> None:
+    """
+    Print the configuration as the daemon takes it: with every default, and the folders of each route.
+
+    The key is not in it: a comment says where it comes from. FILE is the same as --config FILE.
+    """
+    from bulkgpt_watchd.config import ConfigInvalid, read_api_key
+    from bulkgpt_watchd.config.effective import as_yaml, effective
+    from bulkgpt_watchd.core.names import printable
+
+    settings = load_settings(file)
+    files = [printable(str(it)) for it in (settings.document.file, *settings.document.included)]
+    source = fault = None
+    try:
+        source = read_api_key(settings, os.environ).source
+    except ConfigInvalid as invalid:
+        fault = invalid.mistakes[0].message
+    values = effective(settings)
+    if as_json:
+        click.echo(json.dumps({"files": files, "api_key": {"source": source, "fault": fault}, **values}))
+        return
+    click.echo(f"# {', '.join(files)}, with every default; `folder` and `defaults` are resolved.")
+    click.echo(f"# API key: from {source}" if source else f"# API key: {fault}")
+    click.echo("\n".join(as_yaml(values)))
+
+
+@config.command(epilog=examples("bulkgpt-watchd config schema > config.schema.json"))
+@click.option("--routes", "of_included", is_flag=True, help="Of a file in routes.d instead.")
+def schema(of_included: bool) -> None:
+    """
+    Print the JSON Schema of the configuration, for editors.
+
+    In an editor with the YAML language server, this as first line of config.yaml gives completion and marks mistakes:
+    `# yaml-language-server: $schema=config.schema.json`.
+    """
+    from bulkgpt_watchd.config import schema as written
+
+    click.echo(json.dumps(written.schema_of_included() if of_included else written.schema(), indent=2))
 
 
 @config.command(epilog=examples("bulkgpt-watchd config example > config.yaml"))

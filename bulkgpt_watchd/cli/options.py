@@ -77,22 +77,22 @@ def load_place() -> Place:
     return _read(locate)
 
 
-def load_settings() -> Settings:
+def load_settings(path: Path | None = None) -> Settings:
     """
-    Load the configuration.
+    Load the configuration; *path* is one that was named as an argument.
 
     Errors: Misconfigured (exit code 78), with every mistake.
     """
     from bulkgpt_watchd.config import load
 
-    return _read(load)
+    return _read(load, path)
 
 
-def _read(reader: Callable[[Path], T]) -> T:
+def _read(reader: Callable[[Path], T], path: Path | None = None) -> T:
     from bulkgpt_watchd.cli.mistakes import Misconfigured
     from bulkgpt_watchd.config import ConfigInvalid
 
     try:
-        return reader(config_path())
+        return reader(path or config_path())
     except ConfigInvalid as invalid:
         raise Misconfigured(invalid.mistakes) from None

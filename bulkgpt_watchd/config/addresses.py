@@ -11,7 +11,7 @@ import re
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*")
@@ -76,10 +76,12 @@ def _host(value: str) -> str:
         return host
 
 
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+_LIKE_ADDRESS = WithJsonSchema({"type": "string", "pattern": "^https?://[!-~]+$"})
+
+BaseUrl = Annotated[str, AfterValidator(_base_url), _LIKE_ADDRESS]
 """http(s), without a slash at the end."""
 
-Proxy = Annotated[str, AfterValidator(_proxy)]
+Proxy = Annotated[str, AfterValidator(_proxy), _LIKE_ADDRESS]
 """http(s)://[user:password@]host[:port]"""
 
 HostPattern = Annotated[str, AfterValidator(_host)]

@@ -58,13 +58,18 @@ def read_api_key(settings: Settings, environ: Mapping[str, str]) -> ApiKey:
     )
 
 
+def looks_like_key(settings: Settings, path: Path) -> bool:
+    """Tell whether somebody wrote the key where the name of its file belongs."""
+    beside = path.parent == settings.document.folder
+    return beside and len(path.name) >= KEY_LENGTH and "." not in path.name and not os.path.lexists(path)
+
+
 def _from_file(settings: Settings, trail: Trail, path: Path, source: str) -> ApiKey:
     try:
         small = read_small(path, LARGEST_KEY_BYTES)
     except Unreadable as unreadable:
         name = printable(str(path))
-        beside = path.parent == settings.document.folder
-        if beside and len(path.name) >= KEY_LENGTH and "." not in path.name and not os.path.lexists(path):
+        if looks_like_key(settings, path):
             name = "a file beside this one whose name looks like the key itself (put the key in a file, and name that)"
         raise _refusal(settings, trail, f"{name} {unreadable}") from None
     try:

@@ -23,6 +23,9 @@ from bulkgpt_watchd.config.wording import section_in
 WIDTH = 110
 """Longest line of a comment; leaves room for the change marks of a diff."""
 
+_NEEDS_NO_QUOTES = re.compile(r"[a-z/]([a-zA-Z0-9/._:-]*[a-zA-Z0-9/._-])?|[0-9]+[a-zA-Z]+")
+_NOT_IN_YAML = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff]")
+
 EXAMPLE_HEAD = """\
 Every key of bulkgpt-watchd with its default. Only `routes` is needed; leave out what you do not change.
 Durations: 200ms 5s 10m 2h 7d, or seconds. Sizes: 20MB (10^6), 512KiB (2^10), or bytes.
@@ -43,6 +46,9 @@ routes:
 
 - `bulkgpt-watchd config example` prints a file with every key; `bulkgpt-watchd config check` tells every mistake at
   once, as `file:line:column: key: what is wrong`. A file with a mistake starts nothing (exit code 78).
+- `bulkgpt-watchd config show` prints what the daemon makes of it, with every default and every folder.
+- `bulkgpt-watchd config schema > config.schema.json` gives editors completion and marks: with
+  `# yaml-language-server: $schema=config.schema.json` as the first line of the file.
 - Scalars are those of YAML 1.2: only `true` and `false` are booleans, `on` and `1:30` are text, `0640` is the number
   640. Keys may not come twice. There are no `${VAR}`, no merge keys (`<<`) and no tags.
 - Durations are `200ms`, `5s`, `10m`, `2h`, `7d` or a number of seconds; sizes are `20MB` (1000²), `512KiB` (1024) or a
@@ -128,7 +134,7 @@ def _entry(key: str, section: type[Section], indent: str) -> Iterator[str]:
     inner = section_in(field.annotation)
     if inner is None or key == "defaults":
         value = {} if inner else (field.examples or [_default(section, key)])[0]
-        yield f"{indent}{key}: {_scalar(value)}"
+        yield f"{indent}{key}: {scalar(value)}"
         return
     yield f"{indent}{key}:"
     below = [line for name in _keys(inner) for line in _entry(name, inner, f"{indent}  ")]
@@ -149,7 +155,7 @@ def _rows(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]
         if inner := section_in(field.annotation):
             yield from _rows(inner, f"{prefix}{key}.")
         else:
-            default = "needed" if field.is_required() else f"`{_scalar(_default(section, key))}`"
+            default = "needed" if field.is_required() else f"`{scalar(_default(section, key))}`"
             yield f"{prefix}{key}", default, field.description or ""
 
 
@@ -162,10 +168,12 @@ def _comment(text: str, indent: str) -> list[str]:
     ]
 
 
-def _scalar(value: Any) -> str:
+def scalar(value: Any) -> str:
     """Write a value in YAML; JSON is a part of it, and quotes are left out where nothing else could be read."""
-    is_safe = isinstance(value, str) and re.fullmatch(r"[a-z/][a-zA-Z0-9/._:-]*|[0-9]+[a-zA-Z]+", value)
-    return str(value) if is_safe and value not in {"null", "true", "false"} else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and _NEEDS_NO_QUOTES.fullmatch(value) and value not in {"null", "true", "false"}:
+        return value
+    text = json.dumps(value, ensure_ascii=False)  # it would write half characters, which YAML does not know
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from bulkgpt_watchd.core.names import MARKER_FIELDS, RESULT_FIELDS
 
@@ -77,16 +77,25 @@ def _check_result_marker(value: str) -> str:
     return value
 
 
-RouteName = Annotated[str, AfterValidator(_check_route_name)]
-Text = Annotated[str, AfterValidator(_check_text)]
+def _like(pattern: str) -> WithJsonSchema:
+    """Say the same for the JSON Schema, as far as one pattern can."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+def _like_template(fields: frozenset[str]) -> WithJsonSchema:
+    return _like(rf"^([^{{}}/]|\{{({'|'.join(sorted(fields))})\}})+$")
+
+
+RouteName = Annotated[str, AfterValidator(_check_route_name), _like(f"^{_ROUTE_NAME.pattern}$")]
+Text = Annotated[str, AfterValidator(_check_text), _like(r"^\S(.*\S)?$")]
 """One line, not empty."""
-Pattern = Annotated[str, AfterValidator(_check_pattern)]
+Pattern = Annotated[str, AfterValidator(_check_pattern), _like("^[^/]+$")]
 """A shell pattern for file names."""
-Delimiter = Annotated[str, AfterValidator(_check_delimiter)]
+Delimiter = Annotated[str, AfterValidator(_check_delimiter), _like(r'^(auto|[^"\r\n])$')]
 """`auto` or one character."""
-MarkerTemplate = Annotated[str, AfterValidator(_check_marker)]
+MarkerTemplate = Annotated[str, AfterValidator(_check_marker), _like_template(MARKER_FIELDS)]
 """A file name with {name}, and perhaps {stem}; braces mean nothing else."""
-ResultTemplate = Annotated[str, AfterValidator(_check_result_name)]
+ResultTemplate = Annotated[str, AfterValidator(_check_result_name), _like_template(RESULT_FIELDS)]
 """A file name with {name} {stem} {suffix} {job}; braces mean nothing else."""
-ResultMarkerTemplate = Annotated[str, AfterValidator(_check_result_marker)]
+ResultMarkerTemplate = Annotated[str, AfterValidator(_check_result_marker), _like_template(RESULT_FIELDS)]
 """The same, and different for every result."""

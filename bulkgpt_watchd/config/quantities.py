@@ -116,9 +116,15 @@ def format_mode(mode: int) -> str:
     return f"{mode:04o}"
 
 
+_AMOUNT_LIKE = r"^[0-9]{1,20}(\.[0-9]{1,20})? ?"
+
 Duration = Annotated[
     float,
-    BeforeValidator(parse_duration, json_schema_input_type=str | float),
+    BeforeValidator(
+        parse_duration,
+        json_schema_input_type=Annotated[str, Field(pattern=f"{_AMOUNT_LIKE}({'|'.join(SECONDS)})$")]
+        | Annotated[float, Field(ge=0)],
+    ),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
 ]
 """Seconds; zero is allowed."""
@@ -127,7 +133,11 @@ PositiveDuration = Annotated[Duration, Field(gt=0)]
 
 Size = Annotated[
     int,
-    BeforeValidator(parse_size, json_schema_input_type=str | int),
+    BeforeValidator(
+        parse_size,
+        json_schema_input_type=Annotated[str, Field(pattern=f"{_AMOUNT_LIKE}([kKmMgGtT][iI]?)?[bB]$")]
+        | Annotated[int, Field(ge=0)],
+    ),
     PlainSerializer(format_size, return_type=str, when_used="json"),
 ]
 """Bytes; zero is allowed."""
@@ -139,7 +149,7 @@ Count = Annotated[int, Field(le=10**9)]
 
 Mode = Annotated[
     int,
-    BeforeValidator(parse_mode, json_schema_input_type=str),
+    BeforeValidator(parse_mode, json_schema_input_type=Annotated[str, Field(pattern="^0?[0-7]{3}$")]),
     PlainSerializer(format_mode, return_type=str, when_used="json"),
 ]
 """Permission bits of a file."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from bulkgpt_watchd.config.names import (
     Delimiter,
@@ -143,6 +143,8 @@ class RouteOptions(Section):
 
 class RouteEntry(RouteOptions):
     """Hold one entry of `routes`, as written."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["folder"]}, {"required": [*FOLDERS]}]})
 
     name: RouteName = Field(examples=["leads"], description="Name in logs, metrics and commands.")
     workflow_id: Text = Field(

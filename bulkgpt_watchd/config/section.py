@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationInfo, model_validator
+from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
+from pydantic_core import CoreSchema
 
 
 class Section(BaseModel):
@@ -27,6 +29,19 @@ class Section(BaseModel):
         """Take `api:` with nothing below it as what it looks like: every key of it is left out."""
         return {} if value is None else value
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        """Write defaults as they are written in YAML, and let a section be empty."""
+        reference = handler(core_schema)
+        written = handler.resolve_ref_schema(reference)
+        defaults = cls.model_construct().model_dump(mode="json")
+        for key, about in written["properties"].items():
+            if "default" in about:
+                about["default"] = defaults[key]
+        if not written.get("required"):
+            written["type"] = ["object", "null"]
+        return reference
+
 
 def _parse_path(value: Any, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
@@ -40,5 +55,7 @@ def _parse_path(value: Any, info: ValidationInfo) -> Path:
     return Path(os.path.join((info.context or {}).get("folder", "/"), value))
 
 
-AbsolutePath = Annotated[Path, BeforeValidator(_parse_path, json_schema_input_type=str)]
+AbsolutePath = Annotated[
+    Path, BeforeValidator(_parse_path), WithJsonSchema({"type": "string", "pattern": "^[^~]"}, mode="validation")
+]
 """A path; a relative one is taken from the folder of the configuration file."""
