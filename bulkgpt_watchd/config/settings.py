@@ -96,7 +96,11 @@ def locate(path: Path) -> Place:
 
     Errors: ConfigInvalid.
     """
-    document = read_document(path)
+    try:
+        document = read_document(path)
+    except ConfigInvalid:
+        load(path)  # tells every mistake at once, those of included files too
+        raise
     config = _validate(document)
     elsewhere = ConfigFile.model_fields.keys() - {field.name for field in fields(Place)}
     if any(re.split(r"[.\[]", mistake.path)[0] not in elsewhere for mistake in document.mistakes):

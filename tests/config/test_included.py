@@ -207,6 +207,13 @@ def test_a_wrong_route_beside_it_does_not_hide_where_the_daemon_is(write: WriteC
     assert locate(write("state: {path: s.db}")).state.path.name == "s.db"
 
 
+def test_who_cannot_tell_where_the_daemon_is_tells_every_mistake(write: WriteConfig, include: Include) -> None:
+    path = include("a.yaml", "- [")
+    for text in ("api: [", "state: {pth: x}"):
+        with pytest.raises(ConfigInvalid, match=f"{path}:1:4: a value is missing"):
+            locate(write(text))
+
+
 def test_anchors_of_one_file_do_not_count_in_another(write: WriteConfig, include: Include) -> None:
     path = include("a.yaml", "- *a")
     with pytest.raises(ConfigInvalid) as caught:

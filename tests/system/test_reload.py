@@ -150,6 +150,26 @@ def test_a_new_route_starts_and_a_removed_one_drains(bed: Bed, how: str) -> None
     assert len(bed.sandbox.accepted) == 2
 
 
+def test_a_route_that_was_removed_and_comes_back_while_it_drains_goes_on(bed: Bed) -> None:
+    """As when a file in routes.d is replaced by removing it first."""
+    bed.route("keep")
+    leads = bed.route("leads")
+    bed.sandbox.plan(Fault(call="status", http_status=503, times="always"))
+    daemon = bed.start()
+    bed.drop("running.csv", b"a\n1\n")
+    daemon.wait_for("task.submitted")
+    bed.routes.remove(leads)
+    reload(bed, daemon, "command")
+    bed.drop("waits.csv", b"a\n2\n")
+    include(bed, "leads.yaml", leads)
+    reload(bed, daemon, "command")
+    wait(lambda: len(daemon.told("task.submitted")) == 2, "what waits is taken", daemon=daemon)
+    bed.sandbox.clear()
+    assert {(job["route"], job["state"]) for job in bed.wait_ended(2)} == {("leads", "done")}
+    assert not daemon.told("route.unavailable")
+    assert [route["name"] for route in bed.json("status")["routes"]] == ["keep", "leads"]
+
+
 def test_a_renamed_route_keeps_its_jobs(bed: Bed) -> None:
     bed.route("before", folder="place")
     (bed.folder / "place" / "inbox").mkdir(parents=True)
