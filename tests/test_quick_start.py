@@ -18,12 +18,14 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import yaml
 
 import bulkgpt_watchd
 from bulkgpt_watchd.sandbox import Sandbox, SandboxOptions
 from tests.pages import README, ROOT, blocks, section
+from tests.terminal import on_terminal
 
-INSTALL, KEY, CONFIG, RUN, DROP, RESULT = blocks(section(README, "## Use it"), "console", "yaml")
+INSTALL, INIT, CONFIG, RUN, DROP, RESULT = blocks(section(README, "## Use it"), "console", "yaml")
 
 HURRY = "defaults: {settle: 500ms, scan_every: 100ms, poll: {min: 100ms, max: 100ms}}\n"
 
@@ -53,17 +55,25 @@ def is_as_shown(printed: str, shown: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, shown.split("…"))), printed) is not None
 
 
-async def type_in(block: str, home: Path, given: bytes = b"") -> None:
+async def type_in(block: str, home: Path) -> None:
     """Type a block into a shell in ~/bulkgpt, and hold what it prints to what is shown."""
     process = await asyncio.create_subprocess_exec(
-        "bash", "-c", script(block), cwd=home / "bulkgpt", env=environment(home), stdin=-1, stdout=-1
+        "bash", "-c", script(block), cwd=home / "bulkgpt", env=environment(home), stdout=-1
     )
-    output, _ = await process.communicate(given)
+    output, _ = await process.communicate()
     printed = output.decode().split(f"{NEXT}\n")
 
     assert process.returncode == 0
     for (command, shown), words in zip(commands(block), printed, strict=True):
         assert not shown or is_as_shown(words, shown), f"$ {command}\n{words}"
+
+
+async def answer(block: str, home: Path, answers: list[tuple[str, str]]) -> None:
+    """Type a command that asks, and answer it."""
+    command = ["bash", "-c", script(block)]
+    code, _, shown = await asyncio.to_thread(on_terminal, command, answers, home / "bulkgpt", environment(home))
+
+    assert code == 0, shown
 
 
 async def wait_for(text: str, file: Path) -> None:
@@ -92,9 +102,12 @@ async def test_what_the_readme_tells_to_type_takes_a_file_there_and_back(tmp_pat
     program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m bulkgpt_watchd "$@"\n')
     program.chmod(0o755)
     await type_in("".join(f"$ {command}\n" for command, _ in commands(INSTALL) if "venv" not in command), tmp_path)
-    await type_in(KEY, tmp_path, b"sandbox-key\n")
+    workflow_id = yaml.safe_load(CONFIG)["routes"][0]["workflow_id"]
+    await answer(INIT, tmp_path, [("workflow: ", workflow_id), ("[leads]: ", ""), ("later): ", "sandbox-key")])
+    written = (tmp_path / "bulkgpt/config.yaml").read_text()
+    assert written.partition("\n")[2] == CONFIG, "but for the comment in its first line"
     async with Sandbox(SandboxOptions.instant()) as sandbox:
-        config = CONFIG.replace("api:\n", f"api:\n  base_url: {sandbox.base_url}\n", 1) + HURRY
+        config = written.replace("api:\n", f"api:\n  base_url: {sandbox.base_url}\n", 1) + HURRY
         (tmp_path / "bulkgpt/config.yaml").write_text(config)
         daemon = await start(tmp_path, log := tmp_path / "log")
         try:

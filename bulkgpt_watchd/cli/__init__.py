@@ -16,6 +16,7 @@ _HERE = "bulkgpt_watchd.cli"
 TABLE = {
     "run": (f"{_HERE}.run", "run", "Run the daemon in the foreground."),
     "demo": (f"{_HERE}.demo", "demo", "Watch a file go to a local BulkGPT and come back."),
+    "init": (f"{_HERE}.init", "init", "Make configuration, folders and key file for a first route."),
     "status": (f"{_HERE}.status", "status", "Show how it is, and what needs a decision."),
     "jobs": (f"{_HERE}.jobs", "jobs", "List jobs; `jobs show JOB` tells all about one."),
     "retry": (f"{_HERE}.decisions", "retry", "Go on with failed jobs, from the last step that is free."),
@@ -36,10 +37,10 @@ TABLE = {
     table=TABLE,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
-        "bulkgpt-watchd demo                           see it work; no account, no network",
-        "bulkgpt-watchd config example > config.yaml   a configuration with every key",
-        "bulkgpt-watchd run -c config.yaml             take what is dropped",
-        "bulkgpt-watchd COMMAND --help                 more about one command",
+        "bulkgpt-watchd demo                          see it work; no account, no network",
+        "bulkgpt-watchd init ~/bulkgpt                a configuration, and folders for a first route",
+        "bulkgpt-watchd run -c ~/bulkgpt/config.yaml  take what is dropped",
+        "bulkgpt-watchd COMMAND --help                more about one command",
     ),
 )
 @click.version_option(__version__, prog_name="bulkgpt-watchd", message="%(prog)s %(version)s")

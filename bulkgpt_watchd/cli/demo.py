@@ -72,8 +72,7 @@ REMOVED = "It is removed now; `bulkgpt-watchd demo --keep` leaves it there to lo
 
 NEXT = """\
 For real:
-  bulkgpt-watchd config example > config.yaml     set folder, workflow_id and api_key_file
-  bulkgpt-watchd run -c config.yaml"""
+  bulkgpt-watchd init ~/bulkgpt     asks for the ID of your workflow and for your API key"""
 
 
 @click.command(epilog=examples("bulkgpt-watchd demo", "bulkgpt-watchd demo --keep"))

@@ -58,9 +58,9 @@ def read_api_key(settings: Settings, environ: Mapping[str, str]) -> ApiKey:
     )
 
 
-def looks_like_key(settings: Settings, path: Path) -> bool:
-    """Tell whether somebody wrote the key where the name of its file belongs."""
-    beside = path.parent == settings.document.folder
+def looks_like_key(folder: Path, path: Path) -> bool:
+    """Tell whether somebody wrote the key where the name of its file belongs; it was taken from *folder*."""
+    beside = path.parent == folder
     return beside and len(path.name) >= KEY_LENGTH and "." not in path.name and not os.path.lexists(path)
 
 
@@ -69,28 +69,41 @@ def _from_file(settings: Settings, trail: Trail, path: Path, source: str) -> Api
         small = read_small(path, LARGEST_KEY_BYTES)
     except Unreadable as unreadable:
         name = printable(str(path))
-        if looks_like_key(settings, path):
+        if looks_like_key(settings.document.folder, path):
             name = "a file beside this one whose name looks like the key itself (put the key in a file, and name that)"
         raise _refusal(settings, trail, f"{name} {unreadable}") from None
-    try:
-        text = small.content.decode("ascii")
-    except UnicodeDecodeError:
-        text = "\0"  # as wrong as any other character that no key has
-    value = _judge(settings, trail, printable(str(path)), text)
+    value = _judge(settings, trail, printable(str(path)), text_of(small.content))
     if small.mode & 0o004:
         return ApiKey(value, source, (f"everybody can read the API key in {printable(str(path))}: chmod 600 it",))
     return ApiKey(value, source)
 
 
-def _judge(settings: Settings, trail: Trail, name: str, text: str) -> str:
+def text_of(content: bytes) -> str:
+    """Read what should be a key; what is not ASCII is as wrong as any other character that no key has."""
+    return content.decode("ascii", "replace")
+
+
+def key_in(text: str) -> str:
+    """
+    Give the key in a text, without white space around it.
+
+    Errors: ValueError: why it cannot be one, as the end of a sentence that begins with where it stands.
+    """
     value = text.strip(" \t\r\n")
     if not value:
-        raise _refusal(settings, trail, f"{name} is empty; it must hold the API key")
+        raise ValueError("is empty; it must hold the API key")
     if "\n" in value or "\r" in value:
-        raise _refusal(settings, trail, f"{name} has several lines; it must hold the API key and nothing else")
+        raise ValueError("has several lines; it must hold the API key and nothing else")
     if not re.fullmatch(r"[!-~]+", value):
-        raise _refusal(settings, trail, f"{name} has spaces, control or non-ASCII characters in it; no API key has")
+        raise ValueError("has spaces, control or non-ASCII characters in it; no API key has")
     return value
+
+
+def _judge(settings: Settings, trail: Trail, name: str, text: str) -> str:
+    try:
+        return key_in(text)
+    except ValueError as error:
+        raise _refusal(settings, trail, f"{name} {error}") from None
 
 
 def _refusal(settings: Settings, trail: Trail, message: str) -> ConfigInvalid:

@@ -26,7 +26,7 @@ def effective(settings: Settings) -> dict[str, Any]:
     keys = [key for key in ConfigFile.model_fields if key not in {"defaults", "routes"}]
     shown = {key: getattr(settings, key).model_dump(mode="json") for key in keys}
     del shown["api"]["api_key"]
-    if settings.api.api_key_file and looks_like_key(settings, settings.api.api_key_file):
+    if settings.api.api_key_file and looks_like_key(settings.document.folder, settings.api.api_key_file):
         shown["api"]["api_key_file"] = "…"
     if proxy := shown["api"]["proxy"]:
         shown["api"]["proxy"] = re.sub(r"//.*@", "//…@", proxy)

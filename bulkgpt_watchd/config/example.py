@@ -44,6 +44,7 @@ routes:
     folder: /srv/bulkgpt/leads
 ```
 
+- `bulkgpt-watchd init DIR` writes a first one, and makes the folders of its route and the file of the key.
 - `bulkgpt-watchd config example` prints a file with every key; `bulkgpt-watchd config check` tells every mistake at
   once, as `file:line:column: key: what is wrong`. A file with a mistake starts nothing (exit code 78).
 - `bulkgpt-watchd config show` prints what the daemon makes of it, with every default and every folder.

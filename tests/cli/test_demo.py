@@ -41,7 +41,7 @@ async def test_it_shows_the_way_of_a_file_and_what_is_where_and_removes_it_all(t
     assert way.count("working") > 1
     assert "The result begins with:\n  Input_1,Output_1\n  1,Result for 1\n" in told
     assert "demo/archive/example.csv.receipt.json" in told
-    assert "bulkgpt-watchd run -c config.yaml" in told
+    assert "bulkgpt-watchd init ~/bulkgpt" in told
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

@@ -63,7 +63,7 @@ def test_every_command_says_how_it_is_used(name: str) -> None:
     assert command.name == name
     assert (ran.exit_code, ran.stderr) == (0, "")
     assert ran.stdout.startswith(f"Usage: bulkgpt-watchd {name} ")
-    assert ("--config" in ran.stdout) == (name not in {"demo", "sandbox"})
+    assert ("--config" in ran.stdout) == (name not in {"demo", "init", "sandbox"})
     assert f"Examples:\n    bulkgpt-watchd {name}" in ran.stdout
 
 
