@@ -281,6 +281,14 @@ def test_what_options_give_is_not_asked(tmp_path: Path) -> None:
     assert asked([], tmp_path / "new", *arguments)[::2] == (0, "")
 
 
+def test_a_key_that_is_promised_is_asked_for_on_a_terminal_too(tmp_path: Path) -> None:
+    arguments = ("--workflow-id", "w", "--route", "r", "--key-stdin")
+    code, printed, shown = asked([("(not shown): ", KEY)], tmp_path / "new", *arguments)
+
+    assert (code, (tmp_path / "new/api-key").read_text()) == (0, f"{KEY}\n")
+    assert KEY not in printed + shown
+
+
 def test_a_person_who_changes_their_mind_leaves_nothing_behind(tmp_path: Path) -> None:
     code, printed, _ = asked([(ID, "w"), (NAME, "\x04")], tmp_path / "new")
 
