@@ -73,14 +73,17 @@ async def test_routes_that_swap_their_names_keep_their_files_apart(place: Place)
     daemon = await place.start()
     await daemon.run_until(lambda: len(place.told("task.submitted")) == 2)
     rename(place, a="b", b="a")
-    place.drop("later.csv", b"Input_1\n8\n", "b")  # into the inbox that was a's
+    later = b"Input_1\n8\n"
+    place.drop("later.csv", later, "b")  # into the inbox that was a's
     await reload(daemon, place)
 
     await daemon.run_to_idle()
 
     assert sorted(place.files("outbox", "b")) == ["a.csv", "later.csv"]
     assert sorted(place.files("outbox", "a")) == ["b.csv"]
-    assert [sent.workflow_id for sent in place.api.accepted] == ["workflow of a", "workflow of b", "workflow of b"]
+    workflows = {CSV: "workflow of a", OTHER: "workflow of b", later: "workflow of b"}
+    assert {sent.csv: sent.workflow_id for sent in place.api.accepted} == workflows
+    assert len(place.api.accepted) == 3
     assert numbers(daemon) == {("a", State.DONE): 2, ("b", State.DONE): 1}
 
 
