@@ -240,4 +240,4 @@ def test_the_fields_of_error_file_and_receipt_are_told() -> None:
 def test_what_needs_a_restart_is_told() -> None:
     (item,) = re.findall(r"- These take effect only after a restart.+?(?=\n\n|\n- )", PAGES[OPERATING], re.DOTALL)
 
-    assert codes(item) == [*(f"api.{key}" for key in NEEDS_RESTART), "state", "control"]
+    assert codes(item) == [*(f"api.{key}" for key in NEEDS_RESTART), "state", "control", "web.listen"]

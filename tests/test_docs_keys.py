@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from bulkgpt_watchd.adapters.metrics import PREFIX
 from bulkgpt_watchd.config import load
 from bulkgpt_watchd.config.models import ConfigFile
 from bulkgpt_watchd.config.route import RouteEntry
 from bulkgpt_watchd.config.wording import section_in
 from bulkgpt_watchd.core import shown
+from bulkgpt_watchd.core.figures import FIGURES
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from tests.pages import BY_HAND, PAGES, ROOT, blocks, codes, table
@@ -86,6 +88,7 @@ def test_every_default_that_is_told_is_the_example_s(name: str) -> None:
 def test_every_word_with_an_underscore_is_one_of_ours(name: str) -> None:
     """A misspelt key, code, field or fact would be none."""
     known = {part for key in KEYS for part in key.split(".")} | OUTCOMES.keys() | FACTS
+    known |= {f"{PREFIX}{name}" for name in FIGURES}
     known |= {field.name for field in fields(Job)} | shown.row(JOB).keys()
     known |= shown.error_file(JOB, has_source=True).keys() | shown.receipt(JOB, has_source=False).keys()
 

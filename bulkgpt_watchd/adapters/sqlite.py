@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
 from bulkgpt_watchd.adapters import sqlite_reads as reads
 from bulkgpt_watchd.adapters import sqlite_writes as writes
 from bulkgpt_watchd.adapters.sqlite_file import lock, opening, prepare, refuse_network
-from bulkgpt_watchd.adapters.sqlite_thread import CommitThread
+from bulkgpt_watchd.adapters.sqlite_thread import Around, CommitThread
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ports import Change, JournalEntry, Query, Want
 
@@ -27,12 +28,20 @@ class SqliteStore:
         self._now = now
 
     @classmethod
-    async def open(cls, path: Path, *, fstype: str, now: Callable[[], float], new_uuid: Callable[[], str]) -> Self:
+    async def open(
+        cls,
+        path: Path,
+        *,
+        fstype: str,
+        now: Callable[[], float],
+        new_uuid: Callable[[], str],
+        around: Around = nullcontext,
+    ) -> Self:
         """
         Lock the state at *path*; make it, or check and migrate it.
 
         Shape: *fstype* is the type of the mount below *path*; *new_uuid* is asked only for a new state; *now* stamps
-            journal lines.
+            journal lines; *around* is entered around each transaction that writes.
         Errors: StateLocked: another instance has it. StateUnusable: everything else, a full disk included.
         """
         refuse_network(path, fstype)
@@ -44,7 +53,7 @@ class SqliteStore:
             except BaseException:
                 os.close(lock_descriptor)
                 raise
-        return cls(CommitThread(path), lock_descriptor, uuid, now)
+        return cls(CommitThread(path, around), lock_descriptor, uuid, now)
 
     async def close(self) -> None:
         """Carry out what was handed over, merge the log into the file and free the lock."""

@@ -76,6 +76,19 @@ class StateReader:
         """Give the newest job of a file name, in whatever route."""
         return self._ask(reads.latest, file)
 
+    def oldest(self) -> dict[tuple[str, State], float]:
+        """Tell when the oldest job in each state was found, by route; those that ended are left out."""
+        return self._ask(reads.oldest)
+
+    def failed(self) -> dict[tuple[str, str], int]:
+        """Count the failed jobs by route and code; those that a person closed, or dropped again, are left out."""
+        return self._ask(reads.failed)
+
+    def size_bytes(self) -> int:
+        """Give the size of the state with its log."""
+        log = f"{self._path}-wal"
+        return os.path.getsize(self._path) + (os.path.getsize(log) if os.path.exists(log) else 0)
+
     def _ask(
         self,
         question: Callable[Concatenate[sqlite3.Connection, Wanted], Answer],

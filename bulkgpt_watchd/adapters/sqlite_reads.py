@@ -12,7 +12,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from bulkgpt_watchd.adapters.sqlite_rows import COLUMNS, column_value, job_of, text, untext
-from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.job import TERMINAL, Job, State
 from bulkgpt_watchd.core.ports import AuditLine, JournalEntry, Query, Want
 
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"
@@ -49,6 +49,15 @@ OUTSTANDING = "SELECT count(*) FROM jobs WHERE state IN ('submitting', 'submitte
 COUNTS = "SELECT route, state, jobs FROM counts WHERE jobs > 0"
 JOURNAL = """
 SELECT at, event, facts FROM journal WHERE job = (SELECT number FROM jobs WHERE id = ?) ORDER BY revision
+"""
+
+OLDEST = f"""
+SELECT route, state, min(created_at) FROM jobs
+WHERE state IN ({", ".join(f"'{state}'" for state in State if state not in TERMINAL)}) GROUP BY route, state
+"""
+FAILED = """
+SELECT route, code, count(*) FROM jobs
+WHERE state = 'failed' AND code IS NOT NULL AND NOT is_closed AND superseded_by IS NULL GROUP BY route, code
 """
 
 
@@ -107,6 +116,9 @@ def query(connection: Connection, wanted: Query) -> list[Job]:
     if wanted.since is not None:
         conditions.append("changed_at >= ?")
         values.append(wanted.since)
+    if wanted.before is not None:
+        conditions.append("number < (SELECT number FROM jobs WHERE id = ?)")
+        values.append(text(wanted.before))
     if wanted.failures is not None:
         conditions.append("failures >= ?")
         values.append(wanted.failures)
@@ -147,3 +159,13 @@ def latest(connection: Connection, file: str) -> Job | None:
     """Give the newest job of a file name, in whatever route."""
     found = _jobs(connection, f"{SELECT} WHERE file = ? ORDER BY number DESC LIMIT 1", (os.fsencode(file),))
     return next(iter(found), None)
+
+
+def oldest(connection: Connection) -> dict[tuple[str, State], float]:
+    """Tell when the oldest job in each state was found, by route; those that ended are left out."""
+    return {(untext(route), State(state)): at for route, state, at in connection.execute(OLDEST)}
+
+
+def failed(connection: Connection) -> dict[tuple[str, str], int]:
+    """Count the failed jobs by route and code; those that a person closed, or dropped again, are left out."""
+    return {(untext(route), code): number for route, code, number in connection.execute(FAILED)}

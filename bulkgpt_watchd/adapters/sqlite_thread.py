@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -29,6 +29,9 @@ from bulkgpt_watchd.adapters.sqlite_file import connect_to_write, trouble
 from bulkgpt_watchd.core.errors import StateUnusable
 
 Answer = TypeVar("Answer")
+
+Around = Callable[[], AbstractContextManager[None]]
+"""What is entered around each transaction that writes, in the thread: for who measures it."""
 
 _LEAVES_CONNECTION = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}
 """Reading goes on while the disk is full; opening again would need space for the log's index."""
@@ -60,9 +63,10 @@ class CommitThread:
     Errors of every request: DiskTrouble, StateUnusable, and what it raises itself.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, around: Around = nullcontext) -> None:
         self.commits = 0
         self._path = path
+        self._around = around
         self._loop = asyncio.get_running_loop()
         self._asked: list[_Request] = []
         self._is_closed = False
@@ -105,7 +109,7 @@ class CommitThread:
                     batches.append(self._batches.get_nowait())
             is_last = batches[-1] is None
             requests = [request for batch in batches if batch for request in batch]
-            self._answer(self._write, [request for request in requests if request.writes])
+            self._answer(self._write_within, [request for request in requests if request.writes])
             self._answer(self._read, [request for request in requests if not request.writes])
         self._disconnect()
 
@@ -120,6 +124,10 @@ class CommitThread:
                 request.error = self._told(error)
         with suppress(RuntimeError):  # the loop was closed without us: nobody waits
             self._loop.call_soon_threadsafe(_tell, requests)
+
+    def _write_within(self, requests: Sequence[_Request]) -> None:
+        with self._around():
+            self._write(requests)
 
     def _write(self, requests: Sequence[_Request]) -> None:
         connection = self._connected()

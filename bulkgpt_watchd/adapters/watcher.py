@@ -103,6 +103,10 @@ class Doorbell:
             if self._observer is not None and route in self._armed:
                 self._observer.unschedule(self._armed.pop(route)[1])
 
+    def is_watching(self, route: str) -> bool:
+        """Tell whether it rings for *route*."""
+        return route in self._armed
+
     def ring_all(self) -> None:
         """Ring for every route: events were lost, and nobody knows whose."""
         for handler, _ in tuple(self._armed.values()):

@@ -41,6 +41,7 @@ api:
   base_url: {base_url}
   api_key_file: api-key
 state: {{path: state/state.db}}
+web: {{listen: off}}
 routes:
   - name: demo
     workflow_id: any-workflow

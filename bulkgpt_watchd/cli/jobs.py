@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import click
 
@@ -21,7 +20,7 @@ from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import JournalEntry, Query
 from bulkgpt_watchd.core.routes import named
-from bulkgpt_watchd.core.shown import is_partial, rfc3339, row, rows_failed
+from bulkgpt_watchd.core.shown import history, is_partial, row, rows_failed
 
 SHOWN = tuple(dict.fromkeys(SHOWN_AS.values()))
 
@@ -153,21 +152,9 @@ def show_job(context: click.Context, job: str, as_json: bool) -> None:
         found = named(find_job_or_file(opened, job), opened.names())
         journal = opened.journal(found.id)
     if as_json or (context.parent and context.parent.params["as_json"]):
-        lines = [
-            {"at": rfc3339(entry.at), "event": entry.event, "facts": _harmless(dict(entry.facts))} for entry in journal
-        ]
-        click.echo(json.dumps({**row(found), "journal": lines}))
+        click.echo(json.dumps({**row(found), "journal": history(journal)}))
     else:
         show(_page(found, journal))
-
-
-def _harmless(value: Any) -> Any:
-    """Show the names among facts as everywhere else."""
-    if isinstance(value, dict):
-        return {key: _harmless(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_harmless(item) for item in value]
-    return printable(value) if isinstance(value, str) else value
 
 
 def _page(job: Job, journal: list[JournalEntry]) -> Iterator[Block]:

@@ -101,6 +101,8 @@ def screen(seen: Seen) -> Iterator[Block]:
     content = seen.content
     yield from _daemon(content, seen.now)
     yield from _gate(content, seen.now)
+    if content["web"] and content["web"]["reason"]:
+        yield Words(f"no HTTP: {content['web']['address']} cannot be used: {content['web']['reason']}", "yellow")
     if content["routes"]:
         yield ""
         yield _routes(content["routes"], content["gate_position"])

@@ -9,8 +9,10 @@ from bulkgpt_watchd.config.models import ApiSettings, ControlSettings, DownloadS
 from bulkgpt_watchd.config.presence import check_folders, check_groups
 from bulkgpt_watchd.config.route import CsvSettings, PollSettings, ReadySettings, ResultSettings, Route
 from bulkgpt_watchd.config.settings import Place, Settings, control_socket, default_path, load, locate
+from bulkgpt_watchd.config.web import Address, Token, WebSettings, address_of, read_token
 
 __all__ = [
+    "Address",
     "ApiKey",
     "ApiSettings",
     "ConfigInvalid",
@@ -26,6 +28,9 @@ __all__ = [
     "Route",
     "Settings",
     "StateSettings",
+    "Token",
+    "WebSettings",
+    "address_of",
     "check_folders",
     "check_groups",
     "control_socket",
@@ -34,4 +39,5 @@ __all__ = [
     "locate",
     "overlooked",
     "read_api_key",
+    "read_token",
 ]

@@ -16,6 +16,7 @@ from bulkgpt_watchd.config.addresses import BaseUrl, HostPattern, Proxy
 from bulkgpt_watchd.config.quantities import Count, Duration, PositiveDuration, PositiveSize
 from bulkgpt_watchd.config.route import RouteEntry, RouteOptions
 from bulkgpt_watchd.config.section import AbsolutePath, Section
+from bulkgpt_watchd.config.web import WebSettings
 
 
 class RetrySettings(Section):
@@ -124,7 +125,7 @@ class LogSettings(Section):
 class ConfigFile(Section):
     """Hold a whole configuration file."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"budget", "web", "notify"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"budget", "notify"})
 
     api: ApiSettings = Field(default_factory=ApiSettings, description="BulkGPT, and how hard it may be asked.")
     state: StateSettings = Field(default_factory=StateSettings, description="What the daemon remembers.")
@@ -136,4 +137,5 @@ class ConfigFile(Section):
     routes: Annotated[tuple[RouteEntry, ...], Field(strict=False)] = Field(
         default=(), description="The routes: each feeds one inbox to one workflow; at least one."
     )
+    web: WebSettings = Field(default_factory=WebSettings, description="HTTP: health, metrics and the API.")
     log: LogSettings = Field(default_factory=LogSettings, description="The log, written to stderr.")

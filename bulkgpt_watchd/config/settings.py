@@ -20,6 +20,7 @@ from bulkgpt_watchd.config.mistakes import ConfigInvalid
 from bulkgpt_watchd.config.models import ApiSettings, ConfigFile, ControlSettings, LogSettings, StateSettings
 from bulkgpt_watchd.config.places import check_ca_file, check_places
 from bulkgpt_watchd.config.route import Route, RouteOptions
+from bulkgpt_watchd.config.web import WebSettings, check_web
 from bulkgpt_watchd.config.wording import plain_words
 
 STAND_INS = {"name": "nameless", "workflow_id": "none"}
@@ -46,6 +47,7 @@ class Settings(Place):
     """
 
     api: ApiSettings
+    web: WebSettings
     log: LogSettings
     routes: tuple[Route, ...]
     document: Document = field(compare=False, repr=False)
@@ -75,6 +77,7 @@ def load(path: Path) -> Settings:
     check_values(document, config, drafts)
     check_places(document, drafts)
     check_ca_file(document, config.api.ca_file)
+    check_web(document, config.web)
     if config.api.api_key is not None and not document.is_private:
         message = "others can read this file: chmod 600 it, or put the key in a file of its own (api_key_file)"
         document.note(("api", "api_key"), message)
@@ -84,6 +87,7 @@ def load(path: Path) -> Settings:
         api=_open_loopback(config.api),
         state=config.state,
         control=config.control,
+        web=config.web,
         log=config.log,
         routes=tuple(map(_route, drafts)),
         document=document,

@@ -185,7 +185,8 @@ class Query:
     """
     Select jobs for a person; None means any.
 
-    Shape: *has_task* is whether it goes by a task now; one that it had earlier does not count.
+    Shape: *has_task* is whether it goes by a task now; one that it had earlier does not count. *before* is the ID of a
+        job: only those that came before it, for the next page.
     Units: *since* is the Unix second from which on a job's state has changed; *failures* is how often in a row, at
         least, what is owed to it did not work.
     """
@@ -196,6 +197,7 @@ class Query:
     since: float | None = None
     failures: int | None = None
     has_task: bool | None = None
+    before: str | None = None
     limit: int | None = None
 
 

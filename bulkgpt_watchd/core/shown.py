@@ -6,12 +6,14 @@ Shape: plain data, ready for JSON. Times are RFC 3339 UTC; names that are not UT
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from bulkgpt_watchd.core.job import SHOWN_AS, Job, State
 from bulkgpt_watchd.core.names import base_name, printable
 from bulkgpt_watchd.core.outcomes import what_to_do
+from bulkgpt_watchd.core.ports import JournalEntry
 
 SCHEMA = 1
 """Version of the error file and the receipt (contract: folders of a route)."""
@@ -111,6 +113,20 @@ def row(job: Job) -> dict[str, Any]:
         "superseded_by": job.superseded_by,
         "is_closed": job.is_closed,
     }
+
+
+def history(entries: Iterable[JournalEntry]) -> list[dict[str, Any]]:
+    """Give what happened to a job as `jobs show --json` shows it."""
+    return [{"at": rfc3339(entry.at), "event": entry.event, "facts": _harmless(dict(entry.facts))} for entry in entries]
+
+
+def _harmless(value: Any) -> Any:
+    """Show the names among facts as everywhere else."""
+    if isinstance(value, dict):
+        return {key: _harmless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_harmless(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _identity(job: Job) -> dict[str, Any]:

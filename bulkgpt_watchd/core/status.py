@@ -59,6 +59,9 @@ def status(
         routes.append(route)
     problems = [f"gate: {gate.reason}"] if gate.position != "open" else []
     problems += [f"route {route['name']}: {text}" for route in routes for text in route["problems"]]
+    web = facts.get("web") if is_running else None
+    if web is not None and web["reason"] is not None and web["is_asked_for"]:
+        problems.append(f"web: {web['address']} cannot be used: {web['reason']}")
     problems += [f"job {job.id} ({printable(job.file)}) needs a decision: {job.code}" for job in doubts]
     return {
         "schema": 1,
@@ -72,6 +75,7 @@ def status(
         "gate_needs_resume": gate.is_locked,
         "paused": EVERY_ROUTE in pauses,
         "pause": _pause(pauses.get(EVERY_ROUTE)),
+        "web": None if web is None else {"address": web["address"], "reason": web["reason"]},
         "problems": problems,
         "routes": routes,
         "doubts": [row(job) for job in doubts],

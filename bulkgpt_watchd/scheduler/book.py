@@ -41,6 +41,7 @@ class Book:
     names: dict[str, str] = field(default_factory=dict)
     inboxes: dict[str, Inbox] = field(default_factory=dict)
     counts: Counter[tuple[str, State]] = field(default_factory=Counter)
+    observe: Callable[[Change], None] = lambda _change: None  # told each written change, once
     is_stopping: bool = False
 
     async def add(self, jobs: Sequence[Job]) -> None:
@@ -87,6 +88,7 @@ class Book:
         """Follow a written change in the numbers."""
         self.counts[change.old.route, change.old.state] -= 1
         self.counts[change.new.route, change.new.state] += 1
+        self.observe(change)
 
     def policy(self, inbox: Inbox) -> Policy:
         """Give the numbers of a route."""

@@ -56,6 +56,9 @@ class Inbox:
     reason: str | None = NOT_LOOKED_AT
     unavailable_since: float | None = None
     disk_low: str | None = None
+    free_bytes: dict[str, int] = field(
+        default_factory=dict
+    )  # at the last look: in outbox, work, and where the state is
     next_look_at: float = -math.inf
     is_rung: bool = True
     on_network: bool = False
@@ -223,8 +226,8 @@ class Inbox:
 
     async def low_disk(self, state_folder: Path) -> str | None:
         """Say which folder has less room than `min_free`; None if there is room."""
-        for path in (self.route.outbox, self.route.work, state_folder):
-            free = await self._run(self.outside.folders.free_bytes, path)
+        for role, path in (("outbox", self.route.outbox), ("work", self.route.work), ("state", state_folder)):
+            self.free_bytes[role] = free = await self._run(self.outside.folders.free_bytes, path)
             if free < self.route.min_free:
                 return f"{path} has {free} bytes free; min_free of route {self.name} is {self.route.min_free}"
         return None

@@ -52,6 +52,7 @@ class Scheduler:
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     looking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    stepping_since: float | None = None  # monotonic; a step that does not end is how a standing loop is seen
     _passing: set[str] = field(default_factory=set)  # at their point of no return, or past it: no longer cut short
     _passed: dict[str, Job] = field(default_factory=dict)  # past their point of no return, as they now stand
     _epochs: dict[str, int] = field(default_factory=dict)  # the gate's epoch when a submit was started
@@ -85,12 +86,15 @@ class Scheduler:
 
     async def guarded_step(self) -> float:
         """Step; after trouble, or a bug of ours, try again later: what is under way must get its end written."""
+        self.stepping_since = self.outside.clock.monotonic()
         try:
             return await self.step()
         except DiskTrouble as error:
             self.log("state.unwritable", "error", reason=str(error))
         except Exception:  # noqa: BLE001 a bug in one step must not cost the answers that are awaited
             self.log("daemon.bug", "error", exc_info=True)
+        finally:
+            self.stepping_since = None
         return self.book.api.retry.min
 
     async def run(self) -> None:

@@ -23,11 +23,12 @@ from bulkgpt_watchd.adapters import systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.shown import rfc3339
-from bulkgpt_watchd.core.status import NEEDS_DECISION, STUCK, status
 from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.once import HELD, Once
+from bulkgpt_watchd.service.monitoring import Monitoring
+from bulkgpt_watchd.service.serving import Serving
 from bulkgpt_watchd.service.wiring import Wiring, open_socket
 from bulkgpt_watchd.web.control import application
 
@@ -68,6 +69,8 @@ class Service:
     scheduler: Scheduler = field(init=False)
     discovery: Discovery = field(init=False)
     acts: Acts = field(init=False)
+    monitoring: Monitoring = field(init=False)
+    serving: Serving = field(init=False)
     _opened_with: Settings = field(init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -85,7 +88,7 @@ class Service:
             self._take_signals()  # before anything is opened: a stop that comes meanwhile is obeyed once all is open
         self.log("daemon.started", "info", version=__version__, config=str(self.config_path), pid=os.getpid())
         async with AsyncExitStack() as stack:
-            await self._open(stack)
+            await self._open(stack, serves=not once)
             await self._ready()
             if once:
                 code = await self._run_once(timeout_s)
@@ -108,18 +111,24 @@ class Service:
 
     # --- start --------------------------------------------------------------------------------------------------------
 
-    async def _open(self, stack: AsyncExitStack) -> None:
+    async def _open(self, stack: AsyncExitStack, *, serves: bool) -> None:
         self._opened_with = settings = self.settings
         wiring = Wiring(settings, lambda: read_api_key(self.settings, self.environ).value, self.log)
-        self.scheduler, self.discovery = await wiring.open(stack)
+        self.scheduler, self.discovery, self.monitoring = await wiring.open(stack)
         for warning in read_api_key(settings, self.environ).warnings:
             self.log("key.warning", "warning", reason=warning)
         await self.discovery.start(settings.routes)
         self.acts = acts = Acts(self.scheduler, self.discovery)
         names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan")
-        app = application({**{name: getattr(acts, name) for name in names}, "reload": self.reload}, self._status)
+        self.monitoring.start(stack)
+        api = {**{name: getattr(acts, name) for name in names}, "reload": self.reload}, self.monitoring.status
         socket_path = control_socket(settings, self.environ)
-        await open_socket(stack, app, socket_path)
+        await open_socket(stack, application(*api, self.monitoring.routes()), socket_path)
+        outside = self.scheduler.outside
+        self.serving = Serving(settings, outside.clock, self.log, outside.store.set_fact)
+        if serves:
+            middleware = self.serving.access.middleware
+            await self.serving.open(stack, application(*api, self.monitoring.routes(), [middleware]))
         daemon = {
             "pid": os.getpid(),
             "version": __version__,
@@ -212,7 +221,7 @@ class Service:
             systemd.notify(self.environ, WATCHDOG=1)
             await asyncio.sleep(interval_s)
 
-    # --- reload and status --------------------------------------------------------------------------------------------
+    # --- reload -----------------------------------------------------------------------------------------------------
 
     async def reload(self, by: str = "SIGHUP") -> dict[str, Any]:
         """
@@ -228,6 +237,7 @@ class Service:
                 return await self._reload()
             except ConfigInvalid as error:
                 mistakes = [str(mistake) for mistake in error.mistakes]
+                self.monitoring.figures.is_config_in_use = False
                 self.log("config.rejected", "error", mistakes=mistakes)
                 return {"mistakes": mistakes, "exit_code": CONFIG_WRONG}
             finally:
@@ -236,10 +246,12 @@ class Service:
     async def _reload(self) -> dict[str, Any]:
         new = await asyncio.to_thread(load, self.config_path)
         read_api_key(new, self.environ)
+        self.serving.take_token(new)
         opened, scheduler = self._opened_with, self.scheduler
         kept = {key: getattr(opened.api, key) for key in NEEDS_RESTART}
         needs_restart = [f"api.{key}" for key in NEEDS_RESTART if getattr(new.api, key) != kept[key]]
         needs_restart += [key for key in ("state", "control") if getattr(new, key) != getattr(opened, key)]
+        needs_restart += ["web.listen"] if new.web.listen != opened.web.listen else []
         api: ApiSettings = new.api.model_copy(update=kept)
         self.settings = new
         scheduler.book.api = scheduler.passage.api = api
@@ -248,6 +260,7 @@ class Service:
         if await scheduler.outside.api.reload_key():
             await scheduler.passage.key_changed()
             scheduler.wake.set()
+        self.monitoring.figures.reloaded()
         self.log("config.reloaded", "info", routes=[route.name for route in new.routes], needs_restart=needs_restart)
         return {"routes": [route.name for route in new.routes], "needs_restart": needs_restart}
 
@@ -259,9 +272,3 @@ class Service:
             await self.reload()
         except Exception:  # noqa: BLE001 a signal has nobody to tell
             self.log("daemon.bug", "error", exc_info=True)
-
-    async def _status(self) -> dict[str, Any]:
-        store = self.scheduler.outside.store
-        doubts, stuck = await store.query(NEEDS_DECISION), await store.query(STUCK)
-        now = self.scheduler.outside.clock.now()
-        return status(await store.facts(), await store.counts(), doubts, stuck=stuck, now=now, is_running=True)

@@ -22,6 +22,7 @@ from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters.api import DownloadRules, HttpApi
 from bulkgpt_watchd.adapters.clock import SystemClock
 from bulkgpt_watchd.adapters.folders import LocalFolders
+from bulkgpt_watchd.adapters.metrics import Meter, MeteredApi
 from bulkgpt_watchd.adapters.sqlite import SqliteStore
 from bulkgpt_watchd.adapters.threads import RouteThreads
 from bulkgpt_watchd.adapters.watcher import Doorbell
@@ -30,11 +31,13 @@ from bulkgpt_watchd.core.errors import DiskTrouble, StateUnusable
 from bulkgpt_watchd.effects import Outside
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.discovery import Bell, Discovery
+from bulkgpt_watchd.scheduler.figures import Figures
 from bulkgpt_watchd.scheduler.inbox import LOOK_DEADLINE_S, Inbox
 from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.passing import Passage
 from bulkgpt_watchd.scheduler.telling import Log, with_names
+from bulkgpt_watchd.service.monitoring import Monitoring
 from bulkgpt_watchd.web.control import serve_socket
 
 UNWATCH_S = 5.0
@@ -51,7 +54,7 @@ class Wiring:
     read_key: Callable[[], str]
     log: Log
 
-    async def open(self, stack: AsyncExitStack) -> tuple[Scheduler, Discovery]:
+    async def open(self, stack: AsyncExitStack) -> tuple[Scheduler, Discovery, Monitoring]:
         """
         Open store, API, threads and bell.
 
@@ -62,11 +65,16 @@ class Wiring:
         state_folder = settings.state.path.parent
         _make_state_folder(state_folder)
         fstype = folders.mount_of(state_folder).fstype
+        meter = Meter(clock.now)
         store = await SqliteStore.open(
-            settings.state.path, fstype=fstype, now=clock.now, new_uuid=lambda: str(uuid.uuid4())
+            settings.state.path,
+            fstype=fstype,
+            now=clock.now,
+            new_uuid=lambda: str(uuid.uuid4()),
+            around=meter.commit,
         )
         stack.push_async_callback(store.close)
-        api = await stack.enter_async_context(self._api(clock))
+        api = MeteredApi(await stack.enter_async_context(self._api(clock)), meter, clock)
 
         def run(
             route: str, function: Callable[..., T], /, *args: Any, deadline_s: float | None = None, **named: Any
@@ -80,7 +88,8 @@ class Wiring:
         scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
         doorbell = Doorbell(scheduler.ring)
         stack.callback(doorbell.stop)
-        return scheduler, Discovery(scheduler, store.uuid, dump_route, parse_route, self._bell(doorbell))
+        discovery = Discovery(scheduler, store.uuid, dump_route, parse_route, self._bell(doorbell))
+        return scheduler, discovery, Monitoring(settings.state.path, meter, Figures(scheduler, doorbell.is_watching))
 
     def _api(self, clock: SystemClock) -> HttpApi:
         api = self.settings.api

@@ -1,5 +1,5 @@
 """
-Serve acts and status as JSON over HTTP.
+Serve acts and status as JSON over HTTP, and listen on the control socket.
 
 Shape: GET /api/v1/status; POST /api/v1/acts/NAME with a JSON object of arguments. An answer is `{"ok": true, ...}` or
 `{"error": {"message", "exit_code", ...}}`. Who may connect to the socket may act; who it was is written down.
@@ -13,7 +13,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -21,6 +21,7 @@ from aiohttp import web
 from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble
 
 Act = Callable[..., Awaitable[dict[str, Any]]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 UCRED = struct.Struct("3i")
 """struct ucred: pid, uid, gid (man 7 unix, SO_PEERCRED)."""
@@ -37,29 +38,45 @@ STATE_TROUBLE = 74
 BAD_ARGUMENTS = 2
 """Exit code: usage (contract: commands)."""
 
+NO_SUCH = 66
+"""Exit code: no such job (contract: commands)."""
 
-def application(acts: Mapping[str, Act], status: Callable[[], Awaitable[dict[str, Any]]]) -> web.Application:
-    """Give the HTTP application; *acts* take `by` and named arguments."""
+REFUSED = 77
+"""Exit code: refused (contract: commands)."""
+
+
+def application(
+    acts: Mapping[str, Act],
+    status: Callable[[], Awaitable[dict[str, Any]]],
+    more: Iterable[web.RouteDef] = (),
+    middlewares: Iterable[Any] = (),
+) -> web.Application:
+    """Give the HTTP application; *acts* take `by` and named arguments, *more* is served as well."""
 
     async def show(_request: web.Request) -> web.Response:
-        return _json(await status())
+        return as_json(await status())
+
+    @web.middleware
+    async def troubled(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except DiskTrouble as error:
+            return failure(str(error), STATE_TROUBLE, http_status=503)
 
     async def act(request: web.Request) -> web.Response:
         chosen = acts.get(request.match_info["name"])
         if chosen is None:
-            return _error(f"there is no act {request.match_info['name']!r}", BAD_ARGUMENTS, http_status=404)
+            return failure(f"there is no act {request.match_info['name']!r}", BAD_ARGUMENTS, http_status=404)
         try:
             arguments = json.loads(await request.read() or b"{}")
-            return _json({"ok": True, **await chosen(_caller(request), **arguments)})
+            return as_json({"ok": True, **await chosen(_caller(request), **arguments)})
         except CommandRefused as error:
-            return _error(str(error), error.exit_code, http_status=409)
+            return failure(str(error), error.exit_code, http_status=409)
         except (TypeError, ValueError) as error:
-            return _error(f"wrong arguments: {error}", BAD_ARGUMENTS, http_status=400)
-        except DiskTrouble as error:
-            return _error(str(error), STATE_TROUBLE, http_status=503)
+            return failure(f"wrong arguments: {error}", BAD_ARGUMENTS, http_status=400)
 
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.add_routes([web.get("/api/v1/status", show), web.post("/api/v1/acts/{name}", act)])
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[*middlewares, troubled])
+    app.add_routes([web.get("/api/v1/status", show), web.post("/api/v1/acts/{name}", act), *more])
     return app
 
 
@@ -68,7 +85,7 @@ def _caller(request: web.Request) -> str:
     transport = request.transport
     peer = transport.get_extra_info("socket") if transport is not None else None
     if peer is None or peer.family != socket.AF_UNIX:
-        return "http"
+        return f"token over HTTP from {request.remote}"
     _, uid, _ = UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
@@ -76,13 +93,14 @@ def _caller(request: web.Request) -> str:
         return f"uid {uid}"
 
 
-def _json(content: Mapping[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(content), content_type="application/json")
-
-
-def _error(message: str, exit_code: int, *, http_status: int) -> web.Response:
-    content = {"error": {"message": message, "exit_code": exit_code}}
+def as_json(content: Mapping[str, Any], *, http_status: int = 200) -> web.Response:
+    """Give an answer."""
     return web.Response(text=json.dumps(content), content_type="application/json", status=http_status)
+
+
+def failure(message: str, exit_code: int, *, http_status: int) -> web.Response:
+    """Give the answer that says why not; *exit_code* is what a command ends with for it."""
+    return as_json({"error": {"message": message, "exit_code": exit_code}}, http_status=http_status)
 
 
 async def serve_socket(app: web.Application, folder: str, name: str) -> web.AppRunner:

@@ -15,7 +15,7 @@ STATEMENTS = {
     name: statement
     for module in (sqlite_reads, sqlite_writes)
     for name, statement in vars(module).items()
-    if name.isupper() and name not in {"SELECT", "COLUMNS", "INSERT"}
+    if name.isupper() and isinstance(statement, str) and name not in {"SELECT", "INSERT"}
 }
 
 

@@ -27,6 +27,7 @@ NO_ENVIRON = {
 CONFIG = """\
 api: {{base_url: "{base_url}", api_key_file: key, retry: {{min: 200ms, max: 1s}}}}
 state: {{path: state/state.db}}
+web: {{listen: off}}
 routes:
   - {{name: leads, workflow_id: w, folder: leads, settle: 0, scan_every: 1s, poll: {{min: 100ms, max: 300ms}}}}
 """

@@ -25,7 +25,6 @@ MistakesOf = Callable[[str | bytes], list[str]]
         ("settle: 1s", "1:1: settle: unknown key here; did you mean 'defaults.settle'?"),
         ("frobnicate: 1", "1:1: frobnicate: unknown key"),
         ("budget: {rows_per_day: 5}", "1:1: budget: not implemented in this version; leave it out"),
-        ("web: {listen: off}", "1:1: web: not implemented in this version; leave it out"),
         ("notify: {}", "1:1: notify: not implemented in this version; leave it out"),
         ("defaults: {split: {mode: auto}}", "1:12: defaults.split: not implemented in this version; leave it out"),
         ("defaults: {keep: {}}", "1:12: defaults.keep: not implemented in this version; leave it out"),

@@ -70,7 +70,11 @@ class Bed:
             "answer_timeout": "10s",
             "retry": {"min": "100ms", "max": "1s"},
         }
-        self.more: dict[str, Any] = {"state": {"path": "state/state.db"}, "log": {"format": "json", "level": "debug"}}
+        self.more: dict[str, Any] = {
+            "state": {"path": "state/state.db"},
+            "web": {"listen": "off"},
+            "log": {"format": "json", "level": "debug"},
+        }
         self.routes: list[dict[str, Any]] = []
         self.daemons: list[Daemon] = []
         self.dropped: Counter[str] = Counter()

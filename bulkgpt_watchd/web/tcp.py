@@ -1,0 +1,46 @@
+"""Listen on a TCP port, with a bound on what clients can take of us."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+MOST_CONNECTIONS = 64
+"""Beyond so many the oldest gives way: each is a descriptor, and files need them more. Scrapers and pages need few."""
+
+IDLE_S = 15.0
+"""How long a connection may say nothing; Prometheus opens a new one where it was closed."""
+
+END_S = 1.0
+"""How long an answer that is being written may hold up a stop."""
+
+
+async def serve_tcp(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> str:
+    """
+    Listen until the stack is closed; give the address, with the port that was taken for 0.
+
+    Errors: OSError: the port is taken, the address is not there, or it may not be used; nothing is left open.
+    """
+    async with AsyncExitStack() as opening:
+        runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, keepalive_timeout=IDLE_S, shutdown_timeout=END_S
+        )
+        await runner.setup()
+        opening.push_async_callback(runner.cleanup)
+        server = runner.server
+        if server is None:
+            raise RuntimeError("a runner that is set up has a server")
+
+        def connection() -> asyncio.Protocol:
+            connections = server.connections
+            if len(connections) >= MOST_CONNECTIONS:
+                connections[0].force_close()
+            return server()
+
+        listener = await asyncio.get_running_loop().create_server(connection, host, port)
+        opening.callback(listener.close)
+        taken = listener.sockets[0].getsockname()
+        stack.push_async_callback(opening.pop_all().aclose)
+    return f"[{taken[0]}]:{taken[1]}" if ":" in taken[0] else f"{taken[0]}:{taken[1]}"
