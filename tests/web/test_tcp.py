@@ -1,0 +1,64 @@
+"""The port: health says how it is, and clients cannot take more than their part of us."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+
+from bulkgpt_watchd.web.tcp import MOST_CONNECTIONS, serve_tcp
+from tests.web.site import serving
+
+
+async def test_reasons_make_it_503() -> None:
+    async with serving() as site:
+        site.reasons = ["the loop stands"]
+        answer = await site.ask("/healthz")
+
+    assert (answer.status, answer.content) == (503, {"status": "failing", "reasons": ["the loop stands"]})
+
+
+async def test_metrics_have_prometheus_s_type() -> None:
+    async with serving() as site:
+        answer = await site.ask("/metrics")
+
+    assert (answer.content, answer.headers["Content-Type"]) == ("jobs 1\n", "text/plain; version=0.0.4")
+
+
+async def test_it_listens_on_ipv6_too() -> None:
+    async with serving(host="::1") as site:
+        assert site.address.startswith("[::1]:")
+        assert (await site.ask("/healthz")).status == 200
+
+
+async def test_a_port_that_is_taken_leaves_nothing_open() -> None:
+    async with serving() as site, AsyncExitStack() as stack:
+        port = int(site.address.rpartition(":")[2])
+        with pytest.raises(OSError, match="address already in use"):
+            await serve_tcp(stack, web.Application(), "127.0.0.1", port)
+        assert (await site.ask("/healthz")).status == 200
+
+
+async def test_a_port_is_free_again_when_the_stack_is_closed() -> None:
+    async with serving() as site:
+        host, _, port = site.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    async with AsyncExitStack() as stack:
+        assert await serve_tcp(stack, web.Application(), host, int(port)) == site.address
+
+
+async def test_silent_connections_give_way_so_that_files_keep_their_descriptors() -> None:
+    async with serving() as site:
+        host, _, port = site.address.rpartition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(MOST_CONNECTIONS + 5)]
+        assert (await site.ask("/healthz")).status == 200
+        assert await asyncio.wait_for(silent[0][0].read(), 5) == b""
+        for _, writer in silent:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for _, writer in silent), return_exceptions=True)
