@@ -142,3 +142,12 @@ async def test_a_fact_is_kept_as_it_was_when_the_call_was_made(store: Store) -> 
     await keeping
 
     assert await store.facts() == {"gate": {"is_shut": True}}
+
+
+async def test_a_query_finds_what_came_before_a_job(store: Store) -> None:
+    await store.add([sample_job("zfirst00"), sample_job("asecond0", route="other"), sample_job("third000")])
+
+    assert [job.id for job in await store.query(Query(before="third000"))] == ["asecond0", "zfirst00"]
+    assert [job.id for job in await store.query(Query(before="third000", routes=("leads",)))] == ["zfirst00"]
+    assert await store.query(Query(before="zfirst00")) == []
+    assert await store.query(Query(before="nobody")) == []
