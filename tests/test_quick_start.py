@@ -27,7 +27,7 @@ from tests.terminal import on_terminal
 
 INSTALL, INIT, CONFIG, RUN, DROP, RESULT = blocks(section(README, "## Use it"), "console", "yaml")
 
-HURRY = "defaults: {settle: 500ms, scan_every: 100ms, poll: {min: 100ms, max: 100ms}}\n"
+HURRY = "web: {listen: off}\ndefaults: {settle: 500ms, scan_every: 100ms, poll: {min: 100ms, max: 100ms}}\n"
 
 LONGEST_S = 30.0
 """The way of a file takes two seconds here; a machine under load may need ten times that."""

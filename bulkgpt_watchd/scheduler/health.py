@@ -36,6 +36,7 @@ class Health:
 
     scheduler: Scheduler
     figures: Figures
+    store_s: float = STORE_S
     _state_reason: str | None = None
     _state_asked_at: float = float("-inf")
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -48,12 +49,12 @@ class Health:
         if since is not None and clock.monotonic() - since > STEP_S:
             reasons.append(f"the loop stands since {clock.monotonic() - since:.0f} s")
         try:
-            async with asyncio.timeout(STORE_S):
+            async with asyncio.timeout(self.store_s):
                 await store.get("")
         except DiskTrouble:
             pass
         except TimeoutError:
-            reasons.append(f"the state's thread did not answer for {STORE_S:g} s")
+            reasons.append(f"the state's thread did not answer for {self.store_s:g} s")
         return {"status": "failing" if reasons else "ok", "reasons": reasons}
 
     async def ready(self) -> dict[str, Any]:
@@ -91,12 +92,12 @@ class Health:
             if clock.monotonic() - self._state_asked_at < WRITE_EVERY_S:
                 return self._state_reason
             try:
-                async with asyncio.timeout(STORE_S):
+                async with asyncio.timeout(self.store_s):
                     await store.set_fact("asked_whether_writable_at", clock.now())
                 self._state_reason = None
             except DiskTrouble as error:
                 self._state_reason = str(error)
             except TimeoutError:
-                self._state_reason = f"it did not answer for {STORE_S:g} s"
+                self._state_reason = f"it did not answer for {self.store_s:g} s"
             self._state_asked_at = clock.monotonic()
             return self._state_reason

@@ -23,7 +23,7 @@ from bulkgpt_watchd.scheduler.telling import Log
 from bulkgpt_watchd.web.access import Access
 from bulkgpt_watchd.web.tcp import serve_tcp
 
-AGAIN_S = 10.0
+AGAIN_S = 5.0
 """How often a busy address is tried again: it is often one that a daemon before us is about to leave."""
 
 TELLS_EVERY_S = 60.0

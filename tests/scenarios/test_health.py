@@ -169,7 +169,7 @@ async def test_a_thread_of_the_state_that_does_not_answer_is_seen(
 ) -> None:
     daemon, health = await start(place)
     await daemon.turn()
-    monkeypatch.setattr("bulkgpt_watchd.scheduler.health.STORE_S", 0.05)
+    health.store_s = 0.05
 
     async def hang(*_arguments: Any) -> None:
         await asyncio.Event().wait()
