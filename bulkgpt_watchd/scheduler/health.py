@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bulkgpt_watchd.core.errors import DiskTrouble
+from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.scheduler.figures import Figures
 from bulkgpt_watchd.scheduler.inbox import Inbox
 from bulkgpt_watchd.scheduler.loop import Scheduler
@@ -63,10 +64,12 @@ class Health:
         gate = self.scheduler.passage.gate
         if gate.position != "open":
             position = "half open" if gate.position == "half" else "shut"
-            reasons.append({"what": "gate", "reason": f"{position}: {gate.reason}"})
+            reasons.append({"what": "gate", "reason": printable(f"{position}: {gate.reason}")})
         for inbox in self.scheduler.inboxes.values():
             if self.scheduler.passage.pause_of(inbox.key) is None:
-                reasons += [{"what": what, "route": inbox.name, "reason": why} for what, why in self._of_route(inbox)]
+                reasons += [
+                    {"what": what, "route": inbox.name, "reason": printable(why)} for what, why in self._of_route(inbox)
+                ]
         if (reason := await self._of_state()) is not None:
             reasons.append({"what": "state", "reason": reason})
         return {"status": "not ready" if reasons else "ready", "reasons": reasons}

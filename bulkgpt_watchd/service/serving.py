@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.config import Settings, address_of, read_token
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.ports import Clock
@@ -54,6 +55,8 @@ class Serving:
         """
         token = read_token(settings.document, settings.web)
         self.access.token = None if token is None else token.value
+        if token is not None:
+            logs.hide(token.value)
         for warning in () if token is None else token.warnings:
             self.log("token.warning", "warning", reason=warning)
 

@@ -124,14 +124,11 @@ class Access:
 
 
 def _names_this_machine(request: web.Request) -> bool:
-    hosts = request.headers.getall("Host", [])
+    host = request.headers.get("Host")
+    if host is None:  # HTTP/1.0, as a load balancer asks for health; a browser always sends one
+        return True
     try:
-        name = urlsplit(f"//{hosts[0]}").hostname or ""
-    except (IndexError, ValueError):
-        return False
-    if len(hosts) > 1 or name == "localhost":
-        return len(hosts) == 1
-    try:
-        return ipaddress.ip_address(name).is_loopback
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False

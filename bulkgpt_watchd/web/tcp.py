@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 MOST_CONNECTIONS = 64
 """Beyond so many the oldest gives way: each is a descriptor, and files need them more. Scrapers and pages need few."""
@@ -17,6 +19,17 @@ END_S = 1.0
 """How long an answer that is being written may hold up a stop."""
 
 
+class _FaultsOfClients(logging.Filter):
+    """Pass over what is not HTTP: whoever can reach us could fill the log with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_logger = logging.getLogger("aiohttp.server.tcp")
+_logger.addFilter(_FaultsOfClients())
+
+
 async def serve_tcp(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> str:
     """
     Listen until the stack is closed; give the address, with the port that was taken for 0.
@@ -25,7 +38,12 @@ async def serve_tcp(stack: AsyncExitStack, app: web.Application, host: str, port
     """
     async with AsyncExitStack() as opening:
         runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, keepalive_timeout=IDLE_S, shutdown_timeout=END_S
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=IDLE_S,
+            shutdown_timeout=END_S,
+            logger=_logger,
         )
         await runner.setup()
         opening.push_async_callback(runner.cleanup)

@@ -143,6 +143,12 @@ def test_pauses_problems_and_progress_are_shown() -> None:
     assert told[-2:] == ["1 problem:", "  route leads: inbox /srv/leads/inbox is missing"]
 
 
+def test_an_address_that_cannot_be_used_is_shown_whoever_asked_for_it() -> None:
+    web = {"address": "127.0.0.1:8787", "reason": "address already in use", "is_asked_for": False}
+    assert "no HTTP: 127.0.0.1:8787 cannot be used: address already in use" in screen_of({"web": web})
+    assert not [line for line in screen_of({"web": {**web, "reason": None}}) if "HTTP" in line]
+
+
 def test_names_in_a_pipe_are_whole_and_harmless_and_no_markup(bed: Bed) -> None:
     file = "a" * 200 + "[bold]\x1b[31m\udce9.csv"
     bed.remember(sample_job("j0000001", state=State.SUBMITTED, file=file, rows=1))

@@ -112,6 +112,23 @@ def test_jobs_are_counted_by_route_and_by_what_people_see() -> None:
     assert content["orders"]["waiting"] == 0
 
 
+@pytest.mark.parametrize(
+    ("is_running", "is_asked_for", "problems"),
+    [
+        (True, True, ["web: 127.0.0.1:8787 cannot be used: address already in use"]),
+        (True, False, []),
+        (False, True, []),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_a_problem_where_it_was_asked_for(
+    is_running: bool, is_asked_for: bool, problems: list[str]
+) -> None:
+    web = {"address": "127.0.0.1:8787", "reason": "address already in use"}
+    content = status({"web": {**web, "is_asked_for": is_asked_for}}, {}, (), now=NOW, is_running=is_running)
+    assert (content["problems"], content["state"]) == (problems, "degraded" if problems else "ok")
+    assert content["web"] == (web if is_running else None)
+
+
 # --- the gate ---------------------------------------------------------------------------------------------------------
 
 

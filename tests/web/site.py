@@ -59,6 +59,8 @@ def acting(site: Site) -> Callable[..., Awaitable[dict[str, Any]]]:
     async def scan(by: str, route: str = "") -> dict[str, Any]:
         if route == "nope":
             raise CommandRefused("there is no route 'nope'", exit_code=66)
+        if route == "bug":
+            raise LookupError(route)
         site.acts.append((by, {"route": route}))
         return {"routes": [route]}
 

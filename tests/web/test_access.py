@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.web.site import TOKEN, serving
@@ -140,6 +142,16 @@ async def test_a_name_that_leads_here_is_not_this_machine(path: str, host: str) 
 async def test_every_name_of_this_machine_is_one(host: str) -> None:
     async with serving() as site:
         assert (await site.ask("/api/v1/status", Host=host)).status == 200
+
+
+async def test_who_sends_no_name_is_no_browser() -> None:
+    """A load balancer asks for health by HTTP/1.0."""
+    async with serving() as site:
+        host, _, port = site.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.0 200 OK")
+        writer.close()
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "PUT", "DELETE", "PATCH"])

@@ -27,6 +27,40 @@ async def test_metrics_have_prometheus_s_type() -> None:
     assert (answer.content, answer.headers["Content-Type"]) == ("jobs 1\n", "text/plain; version=0.0.4")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"garbage\x00\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",  # TLS
+        b"GET / HTTP/1.1\r\nHost: \x01\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_refused_and_cannot_fill_the_log(
+    words: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving() as site:
+        host, _, port = site.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(words)
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert (await site.ask("/healthz")).status == 200
+
+    assert answer == b"" or b" 400 Bad Request" in answer.partition(b"\r\n")[0]
+    assert caplog.records == []
+
+
+async def test_a_bug_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as site:
+        answer = await site.act(body='{"route": "bug"}')
+
+    assert answer.status == 500
+    assert [record.getMessage() for record in caplog.records] == ["Error handling request from 127.0.0.1"]
+
+
 async def test_it_listens_on_ipv6_too() -> None:
     async with serving(host="::1") as site:
         assert site.address.startswith("[::1]:")
