@@ -64,6 +64,9 @@ class StateReader:
         """Give the names of the routes by their keys (core/routes.py); what is not among them is its own name."""
         return dict(self.facts().get("names") or {})
 
+    def twins(self, job: Job) -> list[Job]:
+        return self._ask(reads.twins, job)
+
     def audit_lines(self, limit: int | None = None) -> list[AuditLine]:
         """Give what people did, the newest first."""
         return self._ask(reads.audit_lines, limit)

@@ -8,19 +8,24 @@ import os
 import click
 
 from bulkgpt_watchd.cli.ending import FAILED, ended_by
-from bulkgpt_watchd.cli.options import config_option, config_path, duration, examples, load_settings
+from bulkgpt_watchd.cli.options import config_option, config_path, duration, examples, json_option, load_settings
 
 
 @click.command(
     epilog=examples(
         "bulkgpt-watchd run -c config.yaml",
         "bulkgpt-watchd run --once --timeout 2h     for cron: 0 all done, 10 some failed, 11 not all could be done",
+        "bulkgpt-watchd run --dry-run               what it would do now, and how many rows that would cost",
     )
 )
 @config_option
 @click.option("--once", is_flag=True, help="Take what is there, wait until all of it has ended, and exit.")
 @click.option("--timeout", type=duration, help="With --once: the longest time to wait, such as 2h.")
-def run(once: bool, timeout: float | None) -> int:
+@click.option(
+    "--dry-run", is_flag=True, help="Look once, touch nothing, and tell of each file what would become of it."
+)
+@json_option
+def run(once: bool, timeout: float | None, dry_run: bool, as_json: bool) -> int:
     """
     Run the daemon in the foreground.
 
@@ -29,7 +34,13 @@ def run(once: bool, timeout: float | None) -> int:
     """
     if timeout is not None and not once:
         raise click.UsageError("--timeout goes with --once")
+    if (dry_run and once) or (as_json and not dry_run):
+        raise click.UsageError("--dry-run goes alone or with --json" if dry_run else "--json goes with --dry-run")
     settings = load_settings()
+    if dry_run:
+        from bulkgpt_watchd.cli.dry_run import dry_run as look
+
+        return look(settings, as_json=as_json)
     from bulkgpt_watchd.cli.mistakes import Misconfigured
     from bulkgpt_watchd.config import ConfigInvalid
     from bulkgpt_watchd.core.errors import WatchdError

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from bulkgpt_watchd.config import ApiSettings, Route
 from bulkgpt_watchd.core import table
 from bulkgpt_watchd.core.duplicates import DuplicateRule, obstacle, superseded
 from bulkgpt_watchd.core.errors import Refused, SourceChanged, SourceVanished
@@ -16,7 +17,7 @@ from bulkgpt_watchd.core.job import Job, Stamp, State
 from bulkgpt_watchd.core.names import marker_taken_name, printable, render_marker_name
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import Folders
-from bulkgpt_watchd.effects.outside import Outside, Task
+from bulkgpt_watchd.effects.outside import OnDisk, Outside, Task
 
 READ_BYTES = 256 * 1024
 """Block size of checking: large enough that reading costs nothing, small enough for constant memory."""
@@ -63,23 +64,28 @@ async def prepare(outside: Outside, task: Task) -> Event:
     if task.route.ready.done_file is not None:
         # The claim is committed, so the marker that was taken has served.
         await run(job.route, folders.remove, task.work / marker_taken_name(job.id, job.file))
-    limit = task.api.max_upload_bytes
-    if limit is not None and job.size_bytes > limit:
-        raise Refused("too_large", f"The file has {job.size_bytes} bytes; api.max_upload_bytes is {limit}.")
+    check_size(job.size_bytes, task.api)
     found = await run(
-        job.route, _inspect, folders, task.work, (task.plain_name, task.sent_name), job.stamp, _rules(task)
+        job.route, inspect, folders, task.work, (task.plain_name, task.sent_name), job.stamp, rules_of(task.route)
     )
     if found.sha256 is None and found.refusal is None:
         return Disturbed(found.stamp)
     return await _against_twins(outside, task, found)
 
 
-def duplicate_rule(task: Task, now: float) -> DuplicateRule:
+def check_size(size_bytes: int, api: ApiSettings) -> None:
+    """Refuse a file that is larger than what may be sent."""
+    limit = api.max_upload_bytes
+    if limit is not None and size_bytes > limit:
+        raise Refused("too_large", f"The file has {size_bytes} bytes; api.max_upload_bytes is {limit}.")
+
+
+def duplicate_rule(route: Route, now: float) -> DuplicateRule:
     """Give what the route says about duplicates, at this moment."""
     return DuplicateRule(
-        is_on=task.route.duplicates == "error",
-        workflow_id=task.route.workflow_id,
-        since=now - task.route.duplicate_window,
+        is_on=route.duplicates == "error",
+        workflow_id=route.workflow_id,
+        since=now - route.duplicate_window,
     )
 
 
@@ -94,19 +100,24 @@ def duplicate_of(other: Job) -> GaveUp:
     )
 
 
-async def _against_twins(outside: Outside, task: Task, found: Inspected) -> Event:
-    """Refuse the same bytes, or take over from failed jobs whose file was moved back into the inbox."""
-    job = replace(task.job, sha256=found.sha256)
-    twins = await outside.store.twins(job)
-    moved_back = {
+async def moved_back(outside: OnDisk, route: str, twins: Sequence[Job]) -> set[str]:
+    """Give the IDs of the failed ones whose file left the error folder."""
+    return {
         twin.id
         for twin in twins
         if twin.state is State.FAILED
         and twin.error_path is not None
-        and not await outside.run(job.route, outside.folders.exists, Path(twin.error_path))
+        and not await outside.run(route, outside.folders.exists, Path(twin.error_path))
     }
-    other = obstacle(job, twins, duplicate_rule(task, outside.clock.now()), moved_back)
-    old_ones = superseded(twins, moved_back)
+
+
+async def _against_twins(outside: Outside, task: Task, found: Inspected) -> Event:
+    """Refuse the same bytes, or take over from failed jobs whose file was moved back into the inbox."""
+    job = replace(task.job, sha256=found.sha256)
+    twins = await outside.store.twins(job)
+    moved = await moved_back(outside, job.route, twins)
+    other = obstacle(job, twins, duplicate_rule(task.route, outside.clock.now()), moved)
+    old_ones = superseded(twins, moved)
     for twin in twins:
         if twin.id in old_ones and twin.error_path is not None:
             await outside.run(job.route, outside.folders.remove, Path(twin.error_path + REASON))
@@ -118,8 +129,9 @@ async def _against_twins(outside: Outside, task: Task, found: Inspected) -> Even
     return Prepared(found.stamp, found.sha256 or "", found.rows, supersedes=old_ones)
 
 
-def _rules(task: Task) -> table.Rules:
-    csv = task.route.csv
+def rules_of(route: Route) -> table.Rules:
+    """Give what the route asks of a CSV."""
+    csv = route.csv
     return table.Rules(
         delimiter=None if csv.delimiter == "auto" else csv.delimiter,
         required_columns=csv.required_columns,
@@ -143,9 +155,14 @@ class Inspected:
     refusal: Refused | None = None
 
 
-def _inspect(folders: Folders, work: Path, names: Sequence[str], settled: Stamp, rules: table.Rules) -> Inspected:
-    """Check and hash one file."""
-    source, before = folders.open_source(work, names)
+def inspect(folders: Folders, folder: Path, names: Sequence[str], settled: Stamp, rules: table.Rules) -> Inspected:
+    """
+    Check and hash one file: the first of *names* that is there.
+
+    Errors: SourceVanished, DiskTrouble, InUse.
+    Repeat: yes, it changes nothing.
+    """
+    source, before = folders.open_source(folder, names)
     with source:
         if before != settled:
             return Inspected(before)

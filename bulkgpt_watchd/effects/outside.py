@@ -34,6 +34,17 @@ class Runner(Protocol):
     ) -> Awaitable[T]: ...
 
 
+class OnDisk(Protocol):
+    """Be the part of the ports that a look at an inbox needs."""
+
+    @property
+    def folders(self) -> Folders: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def run(self) -> Runner: ...
+
+
 @dataclass(frozen=True)
 class Outside:
     """Bundle the ports."""

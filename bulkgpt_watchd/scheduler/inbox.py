@@ -19,7 +19,7 @@ from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceVani
 from bulkgpt_watchd.core.job import Job, Stamp, State
 from bulkgpt_watchd.core.ports import Look, LookRules, Mount
 from bulkgpt_watchd.core.settle import Quiet, Settler
-from bulkgpt_watchd.effects.outside import Outside, settle_s
+from bulkgpt_watchd.effects.outside import OnDisk, settle_s
 
 MARKER = "route.json"
 """Name of the marker in work: whose folder this is."""
@@ -49,7 +49,7 @@ class Inbox:
 
     key: str
     route: Route
-    outside: Outside = field(repr=False)
+    outside: OnDisk = field(repr=False)
     state_uuid: str
     is_draining: bool = False
     is_open: bool = False
@@ -96,12 +96,13 @@ class Inbox:
             mtime_ns=stamp.mtime_ns,
         )
 
-    async def check(self, mounts: dict[str, Any]) -> dict[str, Any]:
+    async def check(self, mounts: dict[str, Any], *, creates: bool = True) -> dict[str, Any]:
         """
         Look whether every folder is there and where it was; give the mounts as they are.
 
         Shape: *mounts* maps roles to [path, mount point, type] as they were when the route was last usable; a folder
-            that the configuration has put elsewhere since then is compared with nothing.
+            that the configuration has put elsewhere since then is compared with nothing. Not *creates*: a folder that
+            would be made is left out.
         Errors: Unusable.
         """
         found: dict[str, Any] = {}
@@ -109,6 +110,8 @@ class Inbox:
             if not await self._run(self.outside.folders.exists, path):
                 if role == "inbox" or role not in self.route.creatable:
                     raise Unusable(f"{role} {path} is missing; create it, or mount what it lies on")
+                if not creates:
+                    continue
                 await self._run(self.outside.folders.make_folder, path)
             mount: Mount = await self._run(self.outside.folders.mount_of, path)
             found[role] = [str(path), mount.point, mount.fstype]
@@ -129,7 +132,21 @@ class Inbox:
         Errors: Unusable: a right is missing, or the marker is another's.
         """
         folders, work = self.outside.folders, self.route.work
-        owner = await self._owner()
+        is_first = await self.judge_marker(is_known=is_known)
+        await self._run(folders.probe, self.route.inbox)
+        if is_first:
+            await self._run(folders.make_work, work)
+        for path in {work, self.route.outbox, self.route.error, self.route.archive}:
+            await self._run(folders.probe, path)
+        return is_first
+
+    async def judge_marker(self, *, is_known: bool) -> bool:
+        """
+        Read the marker; tell whether there is none, since this is the first start of the route.
+
+        Errors: Unusable: it is another's, or that of a known route is gone.
+        """
+        work, owner = self.route.work, await self._owner()
         if owner is None and is_known:
             raise Unusable(
                 f"the marker {work / MARKER} is gone, so this may be another folder than before; put it back, or run "
@@ -140,11 +157,6 @@ class Inbox:
                 f"{work} belongs to another daemon or another state ({owner.get('state')}); stop that one, or run "
                 f"`bulkgpt-watchd adopt {self.name}` to take it over"
             )
-        await self._run(folders.probe, self.route.inbox)
-        if owner is None:
-            await self._run(folders.make_work, work)
-        for path in {work, self.route.outbox, self.route.error, self.route.archive}:
-            await self._run(folders.probe, path)
         return owner is None
 
     async def _owner(self) -> dict[str, Any] | None:
@@ -177,16 +189,26 @@ class Inbox:
         Errors: DiskTrouble.
         """
         route, now = self.route, self.outside.clock.monotonic()
-        rules = LookRules(route.match, route.recursive, route.ready.done_file, self.on_network)
+        quiet, rules = self.quiet, LookRules(route.match, route.recursive, route.ready.done_file, self.on_network)
         look: Look = await self._run(self.outside.folders.look, route.inbox, rules, frozenset(self.waiting))
-        quiet = Quiet(settle_s(route, on_network=self.on_network), route.empty_grace, rules.done_file is not None)
         # Last bytes are read in the route's thread together, before the settler asks about single names.
-        ends = await self._run(self._ends, self.settler.candidates(look.files, now, quiet))
+        ends = await self.ends(self.settler.candidates(look.files, now, quiet))
         names, next_s = self.settler.observe(look.files, look.marked, now, quiet, ends)
         self.unsettled = len(look.files) - len(names)
         self.unreadable = dict(look.unreadable)
         self.next_look_at = self.outside.clock.now() + min(route.scan_every, next_s)
         return look, sorted(((name, look.files[name]) for name in names), key=lambda found: found[1].mtime_ns)
+
+    @property
+    def quiet(self) -> Quiet:
+        """Give the route's rule for when a file is whole."""
+        route = self.route
+        settle = settle_s(route, on_network=self.on_network)
+        return Quiet(settle, route.empty_grace, needs_marker=route.ready.done_file is not None)
+
+    async def ends(self, names: list[str]) -> dict[str, bool]:
+        """Tell of these files whether their last byte ends a line."""
+        return dict(await self._run(self._ends, names))
 
     def _ends(self, names: list[str]) -> dict[str, bool]:
         return {name: self.outside.folders.ends_line(self.route.inbox, name) for name in names}

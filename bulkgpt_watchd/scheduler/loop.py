@@ -232,7 +232,7 @@ class Scheduler:
         """
         await self.passage.take_turn(job.id)
         self._check_turn(inbox, job, workflow_id)
-        rule = duplicate_rule(self._task(job, inbox), self.outside.clock.now())
+        rule = duplicate_rule(inbox.route, self.outside.clock.now())
         change = self.book.change(job, Passed(workflow_id))
         limit = self.book.api.max_outstanding
         self._passing.add(job.id)  # before the commit, which is carried out even where its waiter is cancelled
