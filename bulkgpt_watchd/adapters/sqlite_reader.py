@@ -91,6 +91,13 @@ class StateReader:
         """Give the size of the state with its log."""
         log = f"{self._path}-wal"
         return os.path.getsize(self._path) + (os.path.getsize(log) if os.path.exists(log) else 0)
+    def newest(self) -> int:
+        """Give the number of the job that came last; 0: there is none."""
+        return self._ask(reads.newest)
+
+    def arrived(self, inbox: str, file: str, after: int) -> list[Job]:
+        """Give the jobs of a file in an inbox that came later than the job of that number, by arrival."""
+        return self._ask(reads.arrived, inbox, file, after)
 
     def _ask(
         self,

@@ -155,6 +155,17 @@ def matching(connection: Connection, prefix: str) -> list[Job]:
     return _jobs(connection, f"{SELECT} WHERE id >= ? AND id < ? ORDER BY number DESC", (text(prefix), text(above)))
 
 
+def newest(connection: Connection) -> int:
+    """Give the number of the job that came last; 0: there is none."""
+    return int(connection.execute("SELECT coalesce(max(number), 0) FROM jobs").fetchone()[0])
+
+
+def arrived(connection: Connection, inbox: str, file: str, after: int) -> list[Job]:
+    """Give the jobs of a file in an inbox that came later than the job of that number, by arrival."""
+    statement = f"{SELECT} WHERE number > ? AND file = ? AND inbox = ? ORDER BY number"
+    return _jobs(connection, statement, (after, os.fsencode(file), os.fsencode(inbox)))
+
+
 def latest(connection: Connection, file: str) -> Job | None:
     """Give the newest job of a file name, in whatever route."""
     found = _jobs(connection, f"{SELECT} WHERE file = ? ORDER BY number DESC LIMIT 1", (os.fsencode(file),))

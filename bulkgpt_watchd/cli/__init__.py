@@ -17,6 +17,7 @@ TABLE = {
     "run": (f"{_HERE}.run", "run", "Run the daemon in the foreground."),
     "demo": (f"{_HERE}.demo", "demo", "Watch a file go to a local BulkGPT and come back."),
     "init": (f"{_HERE}.init", "init", "Make configuration, folders and key file for a first route."),
+    "submit": (f"{_HERE}.submit", "submit", "Copy files into a route's inbox, and wait for their results if asked."),
     "status": (f"{_HERE}.status", "status", "Show how it is, and what needs a decision."),
     "jobs": (f"{_HERE}.jobs", "jobs", "List jobs; `jobs show JOB` tells all about one."),
     "retry": (f"{_HERE}.decisions", "retry", "Go on with failed jobs, from the last step that is free."),

@@ -41,6 +41,11 @@ def _pattern(match: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(pattern) for pattern in match), re.IGNORECASE)
 
 
+def is_meant(name: str, match: tuple[str, ...]) -> bool:
+    """Tell whether a file of this name is taken by a route that has these patterns."""
+    return bool(_pattern(match).match(name)) and not _pattern(NEVER).match(name)
+
+
 class _Walk:
     """Collect one look, folder by folder."""
 
@@ -74,7 +79,7 @@ class _Walk:
             self._folder_below(opened, name, prefix + name, depth + 1, device)
 
     def _is_meant(self, name: str) -> bool:
-        return bool(_pattern(self.rules.match).match(name)) and not _pattern(NEVER).match(name)
+        return is_meant(name, self.rules.match)
 
     def _markers(self, names: Collection[str]) -> set[str]:
         """Give what would be markers: where `match` takes them too (`*`), they are still no files."""
