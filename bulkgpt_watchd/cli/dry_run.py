@@ -127,6 +127,8 @@ def _screen(told: Sequence[Preview]) -> Iterator[Block]:
         yield Words(f"{printable(one.route.name)}  {printable(str(one.route.inbox))}", "bold")
         if one.reason is not None:
             yield Words(f"  cannot be used: {printable(one.reason)}", "bold red")
+        if one.held is not None:
+            yield Words(f"  nothing would be taken now: {printable(one.held)}", "yellow")
         for note in one.notes:
             yield Words(f"  {printable(note)}", "yellow")
         if one.files:

@@ -104,11 +104,22 @@ def test_a_probe_leaves_nothing_and_removes_what_a_killed_one_left(place: Path) 
 
 def test_a_missing_right_is_told_with_folder_and_user(place: Path) -> None:
     expected = (
-        rf"^cannot create files in {place}: permission denied for user nobody \(uid 65534\); "
-        "needs read, write and search permission there$"
+        rf"^{place} is not writable: cannot create files in it: permission denied for user nobody \(uid 65534\), "
+        rf"who needs rwx on {place}; fix, as its owner or root: setfacl -m u:nobody:rwx {place}$"
     )
     with pytest.raises(DiskTrouble, match=expected):
         as_user(lambda: LocalFolders().probe(place))
+
+
+def test_a_folder_on_the_way_that_may_not_be_passed_is_told(place: Path) -> None:
+    (place / "closed" / "inbox").mkdir(parents=True)
+    (place / "closed").chmod(0o700)
+    expected = (
+        rf"^cannot get to the folder {place}/closed/inbox: permission denied for user nobody \(uid 65534\), "
+        rf"who needs x on {place}/closed; fix, as its owner or root: setfacl -m u:nobody:x {place}/closed$"
+    )
+    with pytest.raises(DiskTrouble, match=expected):
+        as_user(lambda: LocalFolders().probe(place / "closed" / "inbox"))
 
 
 @pytest.mark.parametrize(

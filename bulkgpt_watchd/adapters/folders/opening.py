@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from bulkgpt_watchd.adapters.folders.kernel import Kernel
-from bulkgpt_watchd.adapters.folders.trouble import at_source, shown, told, who
+from bulkgpt_watchd.adapters.folders.trouble import at_source, right_missing, shown, told, who
 from bulkgpt_watchd.core.errors import DiskTrouble, SourceVanished
 from bulkgpt_watchd.core.job import Stamp
 from bulkgpt_watchd.core.names import printable
@@ -90,15 +90,21 @@ class Opening:
             return self._walk_to(path)
         except FileNotFoundError as error:
             raise FolderMissing(f"the folder {shown(path)} is missing") from error
+        except PermissionError as error:
+            where = error.filename or os.path.abspath(path)
+            is_way = where != os.path.abspath(path)
+            text = f"cannot {'get to' if is_way else 'open'} the folder {shown(path)}"
+            raise DiskTrouble(right_missing(error, text, where, "x" if is_way else "rwx")) from error
         except OSError as error:
             raise DiskTrouble(told(error, "open the folder", path)) from error
 
     def _walk_to(self, path: Path) -> int:
         kernel, ahead, links = self._kernel, list(PurePath(os.path.abspath(path)).parts), 0
-        folder = kernel.open("/", PASS_FLAGS)
+        folder, here = kernel.open("/", PASS_FLAGS), PurePath("/")
         try:
             while ahead:
-                inner = self._enter(folder, ahead.pop(0), path)
+                part = ahead.pop(0)
+                inner = self._enter(folder, part, path)
                 if isinstance(inner, PurePath):
                     links += 1
                     if links > MAX_LINKS:
@@ -106,8 +112,10 @@ class Opening:
                     ahead[:0] = inner.parts
                 else:
                     kernel.close(folder)
-                    folder = inner
+                    folder, here = inner, here / part
             return kernel.open(".", FOLDER_FLAGS, dir_fd=folder)
+        except PermissionError as error:
+            raise PermissionError(error.errno, error.strerror, str(here)) from error
         finally:
             kernel.close(folder)
 

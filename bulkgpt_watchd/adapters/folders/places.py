@@ -13,7 +13,7 @@ from bulkgpt_watchd.adapters.folders.handle import Handle
 from bulkgpt_watchd.adapters.folders.mounts import parse_mountinfo
 from bulkgpt_watchd.adapters.folders.opening import CREATE_FLAGS, At, FolderMissing, kind_of, stamp_from
 from bulkgpt_watchd.adapters.folders.publish import PRIVATE, Publishing
-from bulkgpt_watchd.adapters.folders.trouble import FORBIDDEN, at_place, shown, told, who
+from bulkgpt_watchd.adapters.folders.trouble import FORBIDDEN, at_place, right_missing, shown, told, who
 from bulkgpt_watchd.core.errors import DiskTrouble, SourceVanished
 from bulkgpt_watchd.core.folders import Mount
 from bulkgpt_watchd.core.job import Stamp
@@ -139,8 +139,10 @@ class Places(Publishing):
             doing = "remove files from"
             self._kernel.unlink(PROBE_RENAMED, dir_fd=opened)
         except OSError as error:
-            needs = "; needs read, write and search permission there" if error.errno in FORBIDDEN else ""
-            raise DiskTrouble(told(error, doing, folder) + needs) from error
+            if error.errno in FORBIDDEN:
+                text = f"{shown(folder)} is not writable: cannot {doing} it"
+                raise DiskTrouble(right_missing(error, text, folder, "rwx")) from error
+            raise DiskTrouble(told(error, doing, folder)) from error
 
     def free_bytes(self, folder: Path) -> int:
         """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,15 @@ def told(error: OSError, doing: str, path: str | Path) -> str:
     reason = (error.strerror or str(error)).lower()
     user = f" for {who()}" if error.errno in FORBIDDEN else ""
     return f"cannot {doing} {shown(path)}: {reason}{user}"
+
+
+def right_missing(error: OSError, doing: str, folder: str | Path, rights: str) -> str:
+    """Say which right is missing on which folder, for whom, and the command that gives it."""
+    user = who()
+    name = user.removeprefix("user ").partition(" (")[0].removeprefix("uid ")
+    reason = (error.strerror or str(error)).lower()
+    fix = f"setfacl -m u:{name}:{rights} {shlex.quote(shown(folder))}"
+    return f"{doing}: {reason} for {user}, who needs {rights} on {shown(folder)}; fix, as its owner or root: {fix}"
 
 
 def who() -> str:
