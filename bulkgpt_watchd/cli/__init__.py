@@ -28,6 +28,7 @@ TABLE = {
     "scan": (f"{_HERE}.routes", "scan", "Look at inboxes now."),
     "adopt": (f"{_HERE}.routes", "adopt", "Take over a route that belonged to another state."),
     "reload": (f"{_HERE}.routes", "reload", "Read the configuration again; a wrong one changes nothing."),
+    "doctor": (f"{_HERE}.doctor", "doctor", "Look at folders, rights, key, disks and unit; each finding with its fix."),
     "config": (f"{_HERE}.config", "config", "Check or show the configuration, and what can be in it."),
     "sandbox": (f"{_HERE}.sandbox", "sandbox", "Run a local BulkGPT: no account, no network, no cost."),
 }
