@@ -129,13 +129,13 @@ def _judge(file: str, route: Route) -> None:
 
 def _source(file: str) -> BinaryIO:
     try:
-        source = open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115 the caller closes it
+        opened = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Ended(f"{printable(file)} cannot be read: {(error.strerror or '').lower()}", NO_SUCH) from None
-    if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-        source.close()
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
         raise Ended(f"{printable(file)} is not a regular file", NO_SUCH)
-    return source
+    return open(opened, "rb")
 
 
 def _put(file: str, route: Route, after: int) -> Put:

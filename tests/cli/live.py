@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from click.testing import Result
@@ -30,7 +31,7 @@ class Live:
     sandbox: Sandbox
     process: asyncio.subprocess.Process
 
-    async def cli(self, *arguments: str) -> Result:
+    async def cli(self, *arguments: str | Path) -> Result:
         """Run a command while the sandbox goes on."""
         return await asyncio.to_thread(self.bed.cli, *arguments)
 

@@ -135,11 +135,13 @@ class Bed:
         """Do `run --once`; give the exit code."""
         return self.start("--once", *arguments, is_ready=False).ended()
 
-    def command(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, config: Path | None = None, before: Iterable[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
         """Run another command; no secret may be in what it prints."""
         environ = self.environ if config is None else {**self.environ, "BULKGPT_WATCHD_CONFIG": str(config)}
         done = subprocess.run(
-            [*COMMAND, *arguments], check=False, env=environ, capture_output=True, text=True, timeout=SOON_S
+            [*before, *COMMAND, *arguments], check=False, env=environ, capture_output=True, text=True, timeout=SOON_S
         )
         for secret, name in SECRETS.items():
             assert secret.decode() not in done.stdout + done.stderr, f"{arguments} prints {name}"

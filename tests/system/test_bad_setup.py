@@ -130,6 +130,28 @@ def test_a_file_that_may_be_read_but_not_moved_is_told_and_stops_no_other(bed: B
     assert bed.json("status")["state"] == "ok"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="as root only: the daemon runs as another user")
+@pytest.mark.parametrize("role", ["inbox", "outbox"])
+def test_a_missing_right_is_told_with_folder_user_and_the_command_that_gives_it(bed: Bed, role: str) -> None:
+    bed.route()
+    (bed.folder / "state").mkdir()
+    for path in (bed.folder, *bed.folder.parents):
+        if path.stat().st_mode & 0o777 == 0o700:
+            path.chmod(0o711)
+    for one in ("outbox", "error", "archive"):
+        bed.place(one).mkdir()
+    for path in (bed.key_file, bed.folder / "state", *bed.place("inbox").parent.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    os.chown(bed.place(role), 0, 0)
+    daemon = bed.start(before=("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
+    reason = daemon.wait_for("route.unavailable")["reason"]
+    assert f"{bed.place(role)} is not writable: cannot create files in it" in reason
+    assert "user nobody (uid 65534), who needs rwx on" in reason
+    assert reason.endswith(f"setfacl -m u:nobody:rwx {bed.place(role)}")
+    os.chown(bed.place(role), NOBODY, NOBODY)
+    daemon.wait_for("route.available")
+
+
 @needs_rights_to_lose
 def test_an_outbox_that_closes_on_the_way_keeps_the_paid_result(bed: Bed) -> None:
     daemon = bed.start(before=AS_MORTAL)

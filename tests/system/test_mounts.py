@@ -38,10 +38,14 @@ class Disks:
         self.daemon = self.bed.start(before=(*before, str(self.bed.folder)))
         return self.daemon
 
+    def inside(self) -> tuple[str, ...]:
+        """Give what is put before a command so that it sees the disks as the daemon does."""
+        assert self.daemon is not None
+        return ("nsenter", "-t", str(self.daemon.pid), "-m")
+
     def do(self, script: str) -> None:
         """Do something as the daemon sees the disks."""
-        assert self.daemon is not None
-        command = ["nsenter", "-t", str(self.daemon.pid), "-m", "sh", "-ec", f'cd "$0"; {script}']
+        command = [*self.inside(), "sh", "-ec", f'cd "$0"; {script}']
         subprocess.run([*command, str(self.bed.folder)], check=True, timeout=20)
 
     def seen(self, path: Path) -> Path:
@@ -93,6 +97,44 @@ def test_an_outbox_that_is_full_keeps_the_paid_result_until_there_is_room(bed: B
     assert (outbox / "large.csv").read_bytes() == answer(content)
     assert os.listdir(outbox) == ["large.csv"]
     assert len(bed.sandbox.accepted) == 1
+
+
+@pytest.mark.parametrize("over", ["leads/inbox", "leads"])
+def test_what_is_mounted_over_a_folder_is_not_taken_for_it(bed: Bed, disks: Disks, over: str) -> None:
+    bed.route("more")
+    daemon = disks.start("true")
+    bed.drop("a.csv", b"a\n1\n")
+    bed.wait_ended(1)
+    disks.do(f"mount -t tmpfs none {over}")
+    told = daemon.wait_for("route.unavailable", route="leads")
+    assert "used to lie on" in told["reason"] or "is missing" in told["reason"]
+    bed.drop("b.csv", b"a\n2\n")
+    bed.drop("c.csv", b"a\n3\n", "more")
+    bed.wait_ended(2)
+    time.sleep(0.6)
+    assert os.listdir(disks.seen(bed.folder / over)) == [], "nothing is made on what lies over it"
+    assert bed.json("status")["state"] == "degraded"
+    disks.do(f"umount {over}")
+    daemon.wait_for("route.available", route="leads")
+    bed.wait_ended(3)
+    assert bed.files("outbox").keys() == {"a.csv", "b.csv"}
+
+
+def test_an_inbox_whose_disk_is_full_waits_for_room_and_is_told(bed: Bed, disks: Disks) -> None:
+    bed.routes[0]["min_free"] = "64KiB"
+    daemon = disks.start("mount -t tmpfs -o size=1m none leads/inbox")
+    inbox = disks.seen(bed.place("inbox"))
+    disks.do("dd if=/dev/zero of=leads/inbox/filler bs=4k 2>/dev/null || true")
+    low = daemon.wait_for("disk.low")
+    assert "min_free" in low["reason"]
+    disks.do("printf 'a\\n1\\n' > leads/outbox/a; mv leads/outbox/a leads/inbox/.a || true")
+    time.sleep(0.6)
+    assert not bed.sandbox.accepted
+    disks.do("rm leads/inbox/filler; printf 'a\\n1\\n' > leads/inbox/.a; mv leads/inbox/.a leads/inbox/a.csv")
+    daemon.wait_for("disk.recovered")
+    bed.wait_ended(1)
+    assert "a.csv" not in os.listdir(inbox)
+    assert bed.files("outbox").keys() == {"a.csv"}
 
 
 @pytest.mark.parametrize("role", ["outbox", "archive", "error", "inbox"])

@@ -35,7 +35,7 @@ class Account:
 
 
 def choose(unit: Unit, pid: int | None, state: Path) -> Account:
-    """Take the user of the daemon that runs, else of its unit, else of its state; who may not become that one, stays."""
+    """Take the user of the daemon that runs, else of its unit, else of its state; else ourselves."""
     us = _of(os.geteuid(), "who runs this command")
     candidate: Account | None = None
     if pid is not None:

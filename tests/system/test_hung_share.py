@@ -1,0 +1,141 @@
+"""A share that hangs: its route waits and is told, the others go on, it returns by itself, and a stop is no matter."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bulkgpt_watchd.sandbox import Fault, answer
+from tests.system.bed import VENDOR_CSV, Bed
+from tests.system.process import Daemon, wait
+from tests.system.test_mounts import Disks, can_mount
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(os.geteuid() != 0 or not can_mount(), reason="as root only: these mount"),
+    pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="there is no /dev/fuse (modprobe fuse)"),
+]
+
+SHARE = Path(__file__).with_name("sick_share.py")
+
+TOLD_S = 100.0
+"""A look is given 60 s before its share counts as hung."""
+
+STOP_S = 15.0
+
+
+class Share:
+    """Put the route `leads` on a share that hangs while its flag is there, and `more` beside it on the disk."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.flag = bed.folder / "hangs"
+        self.disks = Disks(bed)
+        for name in ("leads", "more"):
+            bed.route(name)
+            for role in ("outbox", "error", "archive"):
+                bed.place(role, name).mkdir()
+
+    def start(self, *, hangs: bool = False) -> Daemon:
+        serving = (
+            f"{sys.executable} {SHARE} leads {self.flag} 2>share.log & until mountpoint -q leads; do sleep 0.05; done"
+        )
+        return self.disks.start(serving + (f"; touch {self.flag}" if hangs else ""))
+
+    def hang(self) -> None:
+        self.flag.touch()
+
+    def recover(self) -> None:
+        self.flag.unlink()
+
+
+@pytest.fixture
+def share(bed: Bed) -> Share:
+    return Share(bed)
+
+
+def test_a_hung_share_stops_its_own_route_only_and_returns_by_itself(bed: Bed, share: Share) -> None:
+    daemon = share.start()
+    bed.drop("a.csv", b"a\n1\n")
+    bed.wait_ended(1)
+
+    share.hang()
+    for number in range(3):
+        bed.drop(f"while-{number}.csv", b"a\nx%d\n" % number, "more")
+    started = time.monotonic()
+    bed.wait_ended(4)
+    assert time.monotonic() - started < 10
+    told = daemon.wait_for("route.unavailable", within_s=TOLD_S, route="leads")
+    assert "hangs" in told["reason"]
+    assert bed.json("status")["state"] == "degraded"
+    assert any("hangs" in problem for problem in bed.json("status")["problems"])
+    assert "UNAVAILABLE" in bed.does("status")
+    bed.drop("b.csv", b"a\n2\n")
+    bed.drop("still.csv", b"a\ny\n", "more")
+    bed.wait_ended(5)
+    bed.does("reload")
+    assert not daemon.told("route.unavailable", route="more")
+
+    share.recover()
+    daemon.wait_for("route.available", route="leads")
+    bed.wait_ended(6)
+    assert bed.files("outbox").keys() == {"a.csv", "b.csv"}
+    assert bed.json("status")["state"] == "ok"
+
+
+def test_a_stop_does_not_wait_for_a_hung_share(bed: Bed, share: Share) -> None:
+    daemon = share.start()
+    bed.drop("a.csv", b"a\n1\n")
+    bed.wait_ended(1)
+    share.hang()
+    bed.drop("b.csv", b"a\n2\n", "more")
+    bed.wait_ended(2)
+    time.sleep(1)  # every look at the share hangs by now
+    started = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - started < STOP_S
+
+
+def test_a_share_that_hangs_at_the_start_keeps_no_other_route_from_it(bed: Bed, share: Share) -> None:
+    bed.drop("a.csv", b"a\n1\n")
+    daemon = share.start(hangs=True)
+    bed.drop("b.csv", b"a\n2\n", "more")
+    bed.wait_ended(1)
+    share.recover()
+    bed.wait_ended(2)
+    assert bed.files("outbox").keys() == {"a.csv"}
+    assert daemon.stop() == 0
+
+
+def test_a_result_whose_outbox_hangs_is_delivered_when_it_answers_and_paid_once(bed: Bed, share: Share) -> None:
+    bed.sandbox.plan(Fault(call="submit", delay_s=1))
+    daemon = share.start()
+    bed.drop("a.csv")
+    wait(lambda: any(".sent-" in name for name in bed.files("work")), "the last block goes", daemon=daemon)
+    share.hang()
+    daemon.wait_for("task.submitted")
+    bed.drop("b.csv", b"a\n2\n", "more")
+    bed.wait_ended(1)
+    time.sleep(1)
+    share.recover()
+    bed.wait_ended(2)
+    assert bed.files("outbox") == {"a.csv": answer(VENDOR_CSV)}
+    assert len(bed.sandbox.accepted) == 2
+
+
+def test_doctor_says_which_share_hangs(bed: Bed, share: Share) -> None:
+    share.start()
+    bed.drop("a.csv", b"a\n1\n")
+    bed.wait_ended(1)
+    share.hang()
+    done = bed.command("doctor", before=(*share.disks.inside(), "sh", "-ec", 'cd "$0"; exec "$@"', os.getcwd()))
+    assert done.returncode == 1
+    assert "fail  folders leads" in done.stdout
+    assert "hangs" in done.stdout
+    assert "ok    folders more" in done.stdout
+    share.recover()
