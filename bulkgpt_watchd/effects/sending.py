@@ -29,6 +29,12 @@ from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S, Outside, Task, close
 FIRST_BYTES = 48 * 1024
 """What is read with opening a file, a multiple of three: most files are smaller."""
 
+WITNESS_DEADLINE_S = 6.0
+"""
+How long the rename that tells of a submit may take, and the one that takes it back; on shares that answer it takes
+milliseconds. Meanwhile nobody else may submit and a stop waits, so a share that hangs just now must not take minutes.
+"""
+
 CERTAINLY_NOT_ACCEPTED = (Unavailable, Denied, Refused, SourceVanished, DiskTrouble, NotOurTurn)
 """What `Api.submit`, reading and the pass point raise where the last block did not go, or was answered with a no."""
 
@@ -67,7 +73,7 @@ async def _send(outside: Outside, task: Task, source: BinaryIO, first: list[byte
             task.work,
             task.plain_name,
             task.sent_name,
-            deadline_s=CALL_DEADLINE_S,
+            deadline_s=WITNESS_DEADLINE_S,
         )
 
     upload = Upload(workflow_id, job.size_bytes, job.sha256 or "", read)
@@ -95,7 +101,7 @@ def _open(folders: Folders, work: Path, names: Sequence[str]) -> tuple[BinaryIO,
 
 async def _take_back(outside: Outside, task: Task) -> None:
     """Give the file its plain name again: the submit was certainly not accepted."""
-    await outside.run(task.job.route, _give_back, outside.folders, task, deadline_s=CALL_DEADLINE_S)
+    await outside.run(task.job.route, _give_back, outside.folders, task, deadline_s=WITNESS_DEADLINE_S)
 
 
 def _give_back(folders: Folders, task: Task) -> None:

@@ -32,7 +32,8 @@ class Book:
     Keep the jobs in the store, their numbers by route and state, and the routes they belong to.
 
     Shape: *inboxes* by the keys of the routes, *names* what people call them. *counts* follows every commit; it is read
-        from the store at the start and never guessed.
+        from the store at the start and never guessed. *unsent* are jobs whose last submit ended, in this process, as
+        certainly not accepted: their file may have its sent name all the same, where a share hung.
     """
 
     outside: Outside
@@ -42,6 +43,7 @@ class Book:
     inboxes: dict[str, Inbox] = field(default_factory=dict)
     counts: Counter[tuple[str, State]] = field(default_factory=Counter)
     observe: Callable[[Change], None] = lambda _change: None  # told each written change, once
+    unsent: set[str] = field(default_factory=set)
     is_stopping: bool = False
 
     async def add(self, jobs: Sequence[Job]) -> None:
@@ -89,6 +91,10 @@ class Book:
         self.counts[change.old.route, change.old.state] -= 1
         self.counts[change.new.route, change.new.state] += 1
         self.observe(change)
+        if change.new.state is State.READY and change.old.state is State.SUBMITTING:
+            self.unsent.add(change.new.id)
+        elif change.new.state is not State.READY:
+            self.unsent.discard(change.new.id)
 
     def policy(self, inbox: Inbox) -> Policy:
         """Give the numbers of a route."""

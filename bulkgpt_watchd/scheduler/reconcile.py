@@ -52,8 +52,9 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
     Bring work and state together.
 
     Shape: a file that no row knows goes on if it was certainly not sent, else it becomes a doubt; a sent name in a
-        state before sending is a doubt; a claimed file whose row is not claimed yet is; a file whose row has ended
-        makes its last move again. Files of *busy* jobs are being moved just now and are left alone.
+        state before sending is a doubt, unless this process knows better; a claimed file whose row is not claimed yet
+        is; a file whose row has ended makes its last move again. Files of *busy* jobs are being moved just now and are
+        left alone.
     Repeat: yes.
     """
     for name, stamp in (await inbox.list_work()).items():
@@ -69,6 +70,8 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
         elif job.state is State.WITHDRAWN or (kind == "sent" and await _is_unaccounted(inbox, job)):
             # The row has ended without knowing of this file: it gets one of its own.
             await _adopt(inbox, book, name, new_id(secrets.token_bytes(ID_BYTES)), rest, stamp, is_sent=kind == "sent")
+        elif kind == "sent" and job.state is State.READY and job.id in book.unsent:
+            await inbox.rename_in_work(name, work_name(job.id, job.file))
         elif kind == "sent" and (job.state in BEFORE_SENDING or _is_older_decision(job)):
             await _doubt(book, job, stamp, await inbox.hash_of(name))
         elif kind == "plain" and job.state is State.DISCOVERED:

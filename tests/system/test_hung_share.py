@@ -139,3 +139,41 @@ def test_doctor_says_which_share_hangs(bed: Bed, share: Share) -> None:
     assert "hangs" in done.stdout
     assert "ok    folders more" in done.stdout
     share.recover()
+
+
+def test_a_share_that_hangs_at_a_point_of_no_return_holds_up_no_other_route_and_leaves_no_doubt(
+    bed: Bed, share: Share
+) -> None:
+    bed.api["submit_spacing"] = "3s"
+    daemon = share.start()
+    bed.drop("a.csv", b"a\n1\n")
+    bed.wait_ended(1)
+    bed.drop("b.csv", b"a\n2\n")
+    daemon.wait_for("job.checked", file="b.csv")
+    time.sleep(0.5)  # it is read by now, and waits for its turn
+    share.hang()
+    bed.drop("c.csv", b"a\n3\n", "more")
+    started = time.monotonic()
+    bed.wait_ended(2)
+    assert time.monotonic() - started < 25
+    assert len(bed.sandbox.accepted) == 2
+    daemon.wait_for("job.deferred", file="b.csv", within_s=TOLD_S)
+    share.recover()
+    bed.wait_ended(3)
+    assert [job["state"] for job in bed.jobs()] == ["done"] * 3
+    assert len(bed.sandbox.accepted) == 3
+
+
+def test_a_stop_does_not_wait_for_a_share_that_hangs_at_a_point_of_no_return(bed: Bed, share: Share) -> None:
+    bed.api["submit_spacing"] = "3s"
+    daemon = share.start()
+    bed.drop("a.csv", b"a\n1\n")
+    bed.wait_ended(1)
+    bed.drop("b.csv", b"a\n2\n")
+    daemon.wait_for("job.checked", file="b.csv")
+    time.sleep(0.5)
+    share.hang()
+    wait(lambda: bed.job("b.csv")["step"] == "submitting", "it passes", daemon=daemon)
+    started = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - started < STOP_S
