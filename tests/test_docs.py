@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -25,6 +27,7 @@ from tests.sample_jobs import sample_job
 from tests.test_layers import LAYERS
 
 OPERATING, FILES, DESIGN = "docs/operating.md", "docs/files.md", "docs/design.md"
+TROUBLE = "docs/troubleshooting.md"
 
 JOB_WITH_ALL = sample_job("h3k9p2mv", code="rejected", line=3, http_status=400, api_message="no", ended_at=0.0)
 
@@ -235,6 +238,19 @@ def test_the_fields_of_error_file_and_receipt_are_told() -> None:
     ]
     both = [field for field in receipt if field in error]
     assert codes(section(page, "## NAME.receipt.json"))[: len(both)] == both
+
+
+def test_the_reasons_that_are_explained_are_those_that_the_code_tells() -> None:
+    texts = "\n".join(
+        node.value
+        for tree in MODULES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    of_kernel = {os.strerror(code).lower() for code in (errno.EROFS, errno.ENOSPC)}
+    reasons = [code for row in table(TROUBLE, "reason", "what to do") for code in codes(row[0])]
+
+    assert [reason for reason in reasons if reason not in texts and not any(reason in one for one in of_kernel)] == []
 
 
 def test_what_needs_a_restart_is_told() -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,6 @@ from bulkgpt_watchd.core.shown import is_partial, row, rows_failed
 from bulkgpt_watchd.core.status import status
 
 if TYPE_CHECKING:
-    from bulkgpt_watchd.cli.submit import Put
     from bulkgpt_watchd.config import Route, Settings
 
 LOOKS_EVERY_S = 0.3
@@ -37,6 +37,26 @@ TIME_RAN_OUT = 11
 """Exit codes, as those of `run --once` (contract: commands)."""
 
 GONE = "was taken out of the inbox, or replaced there, before the daemon had seen it"
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """
+    Hold one file that stands in the inbox now.
+
+    Shape: *after* is the number of the newest job before it was there; *inode* None where a share makes numbers up.
+    """
+
+    source: str
+    inbox: Path
+    name: str
+    inode: int | None
+    after: int
+
+    @property
+    def path(self) -> Path:
+        """Give where it was put."""
+        return self.inbox / self.name
 
 
 @dataclass

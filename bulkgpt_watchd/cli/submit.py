@@ -9,7 +9,6 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count as numbers
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,30 +21,11 @@ from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken
 from bulkgpt_watchd.core.names import OURS, TEMP_SUFFIX, insert_before_suffix, printable, render_marker_name
 
 if TYPE_CHECKING:
+    from bulkgpt_watchd.cli.following import Put
     from bulkgpt_watchd.config import Route, Settings
 
 COPY_BYTES = 1 << 20
 """Copied in blocks of 1 MiB: large enough that calls cost nothing, small enough for memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """
-    Hold one file that stands in the inbox now.
-
-    Shape: *after* is the number of the newest job before it was there; *inode* None where a share makes numbers up.
-    """
-
-    source: str
-    inbox: Path
-    name: str
-    inode: int | None
-    after: int
-
-    @property
-    def path(self) -> Path:
-        """Give where it was put."""
-        return self.inbox / self.name
 
 
 @click.command(
@@ -145,6 +125,7 @@ def _put(file: str, route: Route, after: int) -> Put:
     Errors: Ended: the inbox cannot be written to.
     """
     from bulkgpt_watchd.adapters.folders import LocalFolders
+    from bulkgpt_watchd.cli.following import Put
 
     folders, hidden = LocalFolders(), f"{OURS}-submit-{secrets.token_hex(8)}{TEMP_SUFFIX}"
     try:

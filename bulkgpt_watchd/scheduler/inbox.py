@@ -27,6 +27,9 @@ MARKER = "route.json"
 LOOK_DEADLINE_S = 60.0
 """A look that takes longer means that the share hangs; 300,000 names on a slow disk took a tenth of that."""
 
+CHECK_DEADLINE_S = 20.0
+"""Whether the folders are there is known in microseconds; a dead CIFS server is given up by the kernel after 11 s."""
+
 NOT_LOOKED_AT = "not looked at yet"
 """Reason of a route before its first look."""
 
@@ -107,13 +110,13 @@ class Inbox:
         """
         found: dict[str, Any] = {}
         for role, path in self.roles.items():
-            if not await self._run(self.outside.folders.exists, path):
+            if not await self._run(self.outside.folders.exists, path, deadline_s=CHECK_DEADLINE_S):
                 if role == "inbox" or role not in self.route.creatable:
                     raise Unusable(f"{role} {path} is missing; create it, or mount what it lies on")
                 if not creates:
                     continue
                 await self._run(self.outside.folders.make_folder, path)
-            mount: Mount = await self._run(self.outside.folders.mount_of, path)
+            mount: Mount = await self._run(self.outside.folders.mount_of, path, deadline_s=CHECK_DEADLINE_S)
             found[role] = [str(path), mount.point, mount.fstype]
             if role == "inbox":
                 self.on_network = mount.is_network
@@ -261,5 +264,5 @@ class Inbox:
         except SourceVanished:
             return {}
 
-    async def _run(self, function: Any, *args: Any, **named: Any) -> Any:
-        return await self.outside.run(self.key, function, *args, deadline_s=LOOK_DEADLINE_S, **named)
+    async def _run(self, function: Any, *args: Any, deadline_s: float = LOOK_DEADLINE_S, **named: Any) -> Any:
+        return await self.outside.run(self.key, function, *args, deadline_s=deadline_s, **named)

@@ -24,7 +24,7 @@ pytestmark = [
 SHARE = Path(__file__).with_name("sick_share.py")
 
 TOLD_S = 100.0
-"""A look is given 60 s before its share counts as hung."""
+"""A look is given 20 s, or 60 s where the hang comes in its midst, before its share counts as hung."""
 
 STOP_S = 15.0
 
