@@ -93,7 +93,7 @@ class Opening:
         except PermissionError as error:
             where = error.filename or os.path.abspath(path)
             is_way = where != os.path.abspath(path)
-            text = f"cannot {'get to' if is_way else 'open'} the folder {shown(path)}"
+            text = f"cannot get to the folder {shown(path)}" if is_way else f"cannot open the folder {shown(path)}"
             raise DiskTrouble(right_missing(error, text, where, "x" if is_way else "rwx")) from error
         except OSError as error:
             raise DiskTrouble(told(error, "open the folder", path)) from error
