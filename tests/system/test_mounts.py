@@ -120,10 +120,20 @@ def test_what_is_mounted_over_a_folder_is_not_taken_for_it(bed: Bed, disks: Disk
     assert bed.files("outbox").keys() == {"a.csv", "b.csv"}
 
 
+def test_doctor_says_where_the_daemon_sees_another_folder_than_you(bed: Bed, disks: Disks) -> None:
+    disks.start("true")
+    assert "another folder" not in bed.does("doctor")
+    disks.do("mount -t tmpfs none leads/outbox")
+    done = bed.command("doctor")
+    assert done.returncode == 1
+    assert f"the running daemon sees another folder at {bed.place('outbox')} than you" in done.stdout
+
+
 def test_an_inbox_whose_disk_is_full_waits_for_room_and_is_told(bed: Bed, disks: Disks) -> None:
     bed.routes[0]["min_free"] = "64KiB"
     daemon = disks.start("mount -t tmpfs -o size=1m none leads/inbox")
     inbox = disks.seen(bed.place("inbox"))
+    wait((inbox / ".bulkgpt-watchd" / "route.json").exists, "the route is opened", daemon=daemon)
     disks.do("dd if=/dev/zero of=leads/inbox/filler bs=4k 2>/dev/null || true")
     low = daemon.wait_for("disk.low")
     assert "min_free" in low["reason"]

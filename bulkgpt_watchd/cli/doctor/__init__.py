@@ -70,10 +70,11 @@ def doctor(online: bool, no_write: bool, unit_name: str, as_json: bool) -> int:
         state, has_state, trouble = _open_state(settings, stack)
         facts = {} if state is None else state.facts()
         pid = (facts.get("daemon") or {}).get("pid")
-        account = choose(unit, pid if _is_ours(pid) else None, settings.state.path)
+        pid = pid if _is_ours(pid) else None
+        account = choose(unit, pid, settings.state.path)
         found = [ok("user", f"looked with the rights of {account}, {account.why}")]
         found += trouble
-        examination = _Examination(settings, state, has_state, facts, account, unit, not no_write)
+        examination = _Examination(settings, state, has_state, facts, account, unit, pid, not no_write)
         found += examination.findings(online=online)
     return _show(found, account, as_json=as_json)
 
@@ -132,6 +133,7 @@ class _Examination:
         facts: dict[str, Any],
         account: Account,
         unit: Unit,
+        pid: int | None,
         writes: bool,
     ) -> None:
         self.settings = settings
@@ -140,6 +142,7 @@ class _Examination:
         self.facts = facts
         self.account = account
         self.unit = unit
+        self.pid = pid
         self.writes = writes
         self.watches = 0
 
@@ -196,7 +199,7 @@ class _Examination:
 
         route = next(route for route in self.settings.routes if route.name == name)
         uuid = None if self.state is None else self.state.uuid
-        look = RouteLook(route, key, self.facts, uuid, self.has_state, self.account, self.writes)
+        look = RouteLook(route, key, self.facts, uuid, self.has_state, self.account, self.writes, self.pid)
         found = self._apart(f"folders {name}", look.look)
         if isinstance(found, tuple):
             yield from found

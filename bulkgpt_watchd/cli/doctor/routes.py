@@ -53,7 +53,7 @@ class RouteLook:
     Say how a route is looked at.
 
     Shape: *facts* and *uuid* as the state has them; *uuid* None: no state that we may read. Not *writes*: rights are
-        told by their modes alone.
+        told by their modes alone. *pid* of the daemon, if it runs.
     """
 
     route: Route
@@ -63,6 +63,7 @@ class RouteLook:
     has_state: bool
     account: Account
     writes: bool
+    pid: int | None
 
     def look(self) -> dict[str, Any]:
         """Look, and give findings, names in work, and how many folders are watched, as data."""
@@ -97,6 +98,8 @@ async def _findings(look: RouteLook, inbox: Inbox, folders: LocalFolders) -> Any
     async for one in _marker(look, inbox):
         yield one
     for one in _mounts(route, folders):
+        yield one
+    for one in _seen_by_daemon(look):
         yield one
     for one in _space(route, folders):
         yield one
@@ -190,6 +193,21 @@ def _mounts(route: Route, folders: LocalFolders) -> Iterator[Finding]:
     if (layers := _layers(mount.point)) > 1:
         text = f"{layers} mounts lie over one another at {mount.point}; only the last is seen"
         yield warn(what, text, f"findmnt {shlex.quote(mount.point)}, then umount what should not be there")
+
+
+def _seen_by_daemon(look: RouteLook) -> Iterator[Finding]:
+    """Tell where the daemon that runs sees another folder than we do: its unit gives it mounts of its own."""
+    for role in ("inbox", "outbox", "error", "archive"):
+        path = getattr(look.route, role)
+        try:
+            ours, theirs = os.stat(path), os.stat(f"/proc/{look.pid}/root{path}")
+        except OSError:  # missing, or not ours to know
+            continue
+        if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino):
+            text = f"the running daemon sees another folder at {path} than you: something was mounted after its start"
+            yield fail(
+                f"{role} {look.route.name}", text, "restart the daemon; RequiresMountsFor= in its unit for later"
+            )
 
 
 def _layers(point: str) -> int:
