@@ -17,7 +17,7 @@ TABLE = {
     "run": (f"{_HERE}.run", "run", "Run the daemon in the foreground."),
     "demo": (f"{_HERE}.demo", "demo", "Watch a file go to a local BulkGPT and come back."),
     "init": (f"{_HERE}.init", "init", "Make configuration, folders and key file for a first route."),
-    "submit": (f"{_HERE}.submit", "submit", "Copy files into a route's inbox, and wait for their results if asked."),
+    "submit": (f"{_HERE}.submit", "submit", "Copy files into an inbox, and wait for the results."),
     "status": (f"{_HERE}.status", "status", "Show how it is, and what needs a decision."),
     "jobs": (f"{_HERE}.jobs", "jobs", "List jobs; `jobs show JOB` tells all about one."),
     "retry": (f"{_HERE}.decisions", "retry", "Go on with failed jobs, from the last step that is free."),
@@ -28,7 +28,7 @@ TABLE = {
     "scan": (f"{_HERE}.routes", "scan", "Look at inboxes now."),
     "adopt": (f"{_HERE}.routes", "adopt", "Take over a route that belonged to another state."),
     "reload": (f"{_HERE}.routes", "reload", "Read the configuration again; a wrong one changes nothing."),
-    "doctor": (f"{_HERE}.doctor", "doctor", "Look at folders, rights, key, disks and unit; each finding with its fix."),
+    "doctor": (f"{_HERE}.doctor", "doctor", "Look at all that the daemon needs; each finding has its fix."),
     "config": (f"{_HERE}.config", "config", "Check or show the configuration, and what can be in it."),
     "sandbox": (f"{_HERE}.sandbox", "sandbox", "Run a local BulkGPT: no account, no network, no cost."),
 }

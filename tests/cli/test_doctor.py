@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +124,16 @@ def test_a_work_folder_of_another_state_and_what_no_job_knows_in_it_are_told(bed
 
 
 @pytest.fixture
-def of_nobody(bed: Bed) -> Bed:
+def of_nobody() -> Iterator[Bed]:
     """Give a bed whose state belongs to nobody, as whom doctor then looks; pytest's folders are closed to others."""
-    for folder in (bed.folder, *bed.folder.parents):
-        if folder.stat().st_mode & 0o077 == 0 and folder != Path("/root"):
-            folder.chmod(0o711)
+    bed = Bed(Path(tempfile.mkdtemp()))
+    bed.folder.chmod(0o711)
+    bed.configure()
     bed.remember()
     for path in (bed.state.parent, bed.folder / "leads", bed.inbox, bed.folder / "key", *bed.state.parent.iterdir()):
         os.chown(path, 65534, 65534)
-    return bed
+    yield bed
+    shutil.rmtree(bed.folder)
 
 
 @as_root

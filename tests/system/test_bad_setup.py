@@ -98,8 +98,8 @@ def test_a_folder_that_may_not_be_written_waits_until_it_may(bed: Bed, role: str
     daemon = bed.start(before=AS_MORTAL)
     told = daemon.wait_for("route.unavailable")
     assert told["route"] == "leads"
-    assert str(bed.place(role)) in told["reason"]
-    assert "ermission" in told["reason"]
+    assert f"{bed.place(role)} is not writable: cannot create files in it: permission denied for " in told["reason"]
+    assert told["reason"].endswith(f"; fix, as its owner or root: chmod u+rwx {bed.place(role)}")
     bed.drop("b.csv", b"a\n2\n", "more")
     bed.wait_ended(1)
     assert bed.files("inbox").keys() == {"a.csv"}
@@ -128,28 +128,6 @@ def test_a_file_that_may_be_read_but_not_moved_is_told_and_stops_no_other(bed: B
     os.chown(inbox / "theirs.csv", 0, 0)
     bed.wait_ended(2)
     assert bed.json("status")["state"] == "ok"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="as root only: the daemon runs as another user")
-@pytest.mark.parametrize("role", ["inbox", "outbox"])
-def test_a_missing_right_is_told_with_folder_user_and_the_command_that_gives_it(bed: Bed, role: str) -> None:
-    bed.route()
-    (bed.folder / "state").mkdir()
-    for path in (bed.folder, *bed.folder.parents):
-        if path.stat().st_mode & 0o777 == 0o700:
-            path.chmod(0o711)
-    for one in ("outbox", "error", "archive"):
-        bed.place(one).mkdir()
-    for path in (bed.key_file, bed.folder / "state", *bed.place("inbox").parent.iterdir()):
-        os.chown(path, NOBODY, NOBODY)
-    os.chown(bed.place(role), 0, 0)
-    daemon = bed.start(before=("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
-    reason = daemon.wait_for("route.unavailable")["reason"]
-    assert f"{bed.place(role)} is not writable: cannot create files in it" in reason
-    assert "user nobody (uid 65534), who needs rwx on" in reason
-    assert reason.endswith(f"setfacl -m u:nobody:rwx {bed.place(role)}")
-    os.chown(bed.place(role), NOBODY, NOBODY)
-    daemon.wait_for("route.available")
 
 
 @needs_rights_to_lose

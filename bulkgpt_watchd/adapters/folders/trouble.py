@@ -49,8 +49,17 @@ def right_missing(error: OSError, doing: str, folder: str | Path, rights: str) -
     user = who()
     name = user.removeprefix("user ").partition(" (")[0].removeprefix("uid ")
     reason = (error.strerror or str(error)).lower()
-    fix = f"setfacl -m u:{name}:{rights} {shlex.quote(shown(folder))}"
+    place = shlex.quote(shown(folder))
+    # Of an owner's rights the mode alone decides.
+    fix = f"chmod u+{rights} {place}" if _is_ours(folder) else f"setfacl -m u:{name}:{rights} {place}"
     return f"{doing}: {reason} for {user}, who needs {rights} on {shown(folder)}; fix, as its owner or root: {fix}"
+
+
+def _is_ours(folder: str | Path) -> bool:
+    try:
+        return os.stat(folder).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def who() -> str:
