@@ -25,8 +25,13 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="as root only: another us
 not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="not as root: modes do not bind it")
 
 
+NO_UNIT = ("--unit", "no-such-unit-of-tests.service")
+"""The machine of the tests may have the daemon installed."""
+
+
 def examine(bed: Bed, *options: str, code: int, **environ: str) -> list[dict[str, Any]]:
-    ran = bed.cli("doctor", "--json", *options, **environ)
+    unit = () if "PATH" in environ else NO_UNIT
+    ran = bed.cli("doctor", "--json", *unit, *options, **environ)
     assert ran.exit_code == code, ran.output
     content = json.loads(ran.stdout)
     assert content["ok"] is (code == 0)
@@ -242,7 +247,7 @@ def test_a_clock_that_cannot_be_right_is_told(now: float, newest: float | None, 
 
 async def test_beside_a_daemon_all_is_well_and_the_key_is_accepted_without_a_submit(bed: Bed) -> None:
     async with live(bed) as running:
-        ran = await running.cli("doctor", "--online", "--json")
+        ran = await running.cli("doctor", "--online", "--json", *NO_UNIT)
         findings = json.loads(ran.stdout)["findings"]
         assert ran.exit_code == 0, findings
         assert "runs and takes commands" in told(findings, "daemon", "ok")
