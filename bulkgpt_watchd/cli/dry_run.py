@@ -83,7 +83,7 @@ async def _look(settings: Settings, known: StateReader | None, *, is_readable: b
 
     try:
         disk = Disk(LocalFolders(), SystemClock(), run)
-        return await preview(settings.routes, settings.api, disk, known, is_readable=is_readable)
+        return await preview(settings, disk, known, is_readable=is_readable)
     finally:
         threads.stop()
 

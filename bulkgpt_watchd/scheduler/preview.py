@@ -7,11 +7,11 @@ tell whether a file is quiet; so for files that have to be, it is told for how l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from bulkgpt_watchd.config import ApiSettings, Route
+from bulkgpt_watchd.config import Route, Settings
 from bulkgpt_watchd.config.quantities import format_duration
 from bulkgpt_watchd.core.duplicates import obstacle
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, Refused, SourceVanished
@@ -79,9 +79,7 @@ UNREADABLE = "unreadable"
 """Stands for a code at files that wait since they cannot be opened; no job ever has it."""
 
 
-async def preview(
-    routes: Sequence[Route], api: ApiSettings, outside: OnDisk, known: Known | None, *, is_readable: bool
-) -> list[Preview]:
+async def preview(settings: Settings, outside: OnDisk, known: Known | None, *, is_readable: bool) -> list[Preview]:
     """
     Look once at each route.
 
@@ -92,15 +90,15 @@ async def preview(
     names: dict[str, str] = facts.get("names") or {}
     remembered: Mapping[str, Mapping[str, Any]] = facts.get("routes") or {}
     keys = keys_of(
-        {route.name: str(route.inbox) for route in routes},
+        {route.name: str(route.inbox) for route in settings.routes},
         {key: str(settings["inbox"]) for key, settings in remembered.items()},
         facts.get("inboxes") or {},
         names,
     )
     found = []
-    for route in routes:
+    for route in settings.routes:
         inbox = Inbox(keys[route.name], route, outside, "" if known is None else known.uuid)
-        looking = _Looking(inbox, api, known, facts, is_readable=is_readable)
+        looking = _Looking(inbox, settings, known, facts, is_readable=is_readable)
         found.append(await looking.preview())
     return found
 
@@ -110,7 +108,7 @@ class _Looking:
     """Look at one route."""
 
     inbox: Inbox
-    api: ApiSettings
+    settings: Settings
     known: Known | None
     facts: Mapping[str, Any]
     is_readable: bool
@@ -122,7 +120,7 @@ class _Looking:
             await inbox.check((self.facts.get("mounts") or {}).get(inbox.key, {}), creates=False)
             is_first = await self._judge_marker(told)
             look, whole = await inbox.look()
-            told.held = self._held(look, is_first=is_first)
+            told.held = self._held(look, is_first=is_first) or await self._low_disk()
             told.files += [Foreseen(file, "ignored", why) for file, why in sorted(look.ignored.items())]
             told.files += [
                 Foreseen(file, "waits", why, code=UNREADABLE) for file, why in sorted(look.unreadable.items())
@@ -167,6 +165,13 @@ class _Looking:
             return f"the gate is shut: {content['gate_reason']}"
         return f"held: {seen['gate_reason']}" if seen is not None and seen["held_until"] else None
 
+    async def _low_disk(self) -> str | None:
+        """Say which folder has too little room; one that is still to be made says nothing."""
+        try:
+            return await self.inbox.low_disk(self.settings.state.path.parent)
+        except DiskTrouble:
+            return None
+
     async def _waits_s(self, look: Look, whole: set[str]) -> dict[str, float]:
         """Say of each file with content how long it would have to be quiet, by asking the settler about the future."""
         inbox, quiet = self.inbox, self.inbox.quiet
@@ -192,7 +197,7 @@ class _Looking:
             return replace(seen, why=f"empty; refused as csv_empty if it still is after {grace}")
         why = f"once it was quiet for {format_duration(wait_s)}, which one look cannot tell" if wait_s else ""
         try:
-            check_size(stamp.bytes, self.api)
+            check_size(stamp.bytes, self.settings.api)
             found = await self.inbox.outside.run(
                 self.inbox.key, inspect, self.inbox.outside.folders, route.inbox, (file,), stamp, rules_of(route)
             )

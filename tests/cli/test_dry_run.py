@@ -113,6 +113,17 @@ def test_a_backlog_that_would_be_held_is_told_with_its_rows(bed: Bed) -> None:
     assert "resume leads" in bed.cli("run", "--dry-run").stdout
 
 
+def test_a_disk_with_too_little_room_holds_the_files(bed: Bed) -> None:
+    configure(bed, settle="0", min_free="900000TB")
+    for folder in ("leads/outbox", "leads/inbox/.bulkgpt-watchd"):
+        (bed.folder / folder).mkdir()
+    drop(bed, "a.csv")
+    content = foresee(bed, code=0)
+
+    assert file_of(content, "a.csv")["verdict"] == "waits"
+    assert "min_free" in file_of(content, "a.csv")["why"]
+
+
 def test_a_missing_inbox_is_told_and_not_made(bed: Bed) -> None:
     bed.inbox.rename(bed.folder / "away")
     content = foresee(bed, code=1)
