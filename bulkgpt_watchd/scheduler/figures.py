@@ -106,7 +106,7 @@ class Figures:
         is_open = passage.gate.position == "open"
         yield Sample("gate_open", (), is_open)
         yield Sample("gate_needs_resume", (), passage.gate.is_locked)
-        yield Sample("gate_denied", (), passage.is_denied and not is_open)
+        yield Sample("gate_denied", (), passage.gate.is_denied and not is_open)
         yield Sample("loop_lag_seconds", (), max(self._lags_s, default=0.0))
         yield Sample("config_last_reload_successful", (), self.is_config_in_use)
         yield Sample("config_last_reload_success_timestamp_seconds", (), self.config_read_at)
