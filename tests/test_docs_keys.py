@@ -18,6 +18,7 @@ from bulkgpt_watchd.config.wording import section_in
 from bulkgpt_watchd.core import shown
 from bulkgpt_watchd.core.figures import FIGURES
 from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.ledger import AMOUNTS
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from tests.pages import BY_HAND, PAGES, ROOT, blocks, codes, table
 from tests.sample_jobs import sample_job
@@ -89,7 +90,11 @@ def test_every_word_with_an_underscore_is_one_of_ours(name: str) -> None:
     """A misspelt key, code, field or fact would be none."""
     known = {part for key in KEYS for part in key.split(".")} | OUTCOMES.keys() | FACTS
     known |= {f"{PREFIX}{name}" for name in FIGURES}
-    known |= {field.name for field in fields(Job)} | shown.row(JOB).keys()
+    known |= {field.name for field in fields(Job)} | set(AMOUNTS) | shown.row(JOB).keys()
     known |= shown.error_file(JOB, has_source=True).keys() | shown.receipt(JOB, has_source=False).keys()
 
     assert {code for code in codes(PAGES[name]) if re.fullmatch(r"[a-z]+(_[a-z]+)+", code)} - known == set()
+
+
+def test_every_column_of_the_report_is_told() -> None:
+    assert [code for row in table("docs/money.md", "column", "meaning") for code in codes(row[0])] == list(AMOUNTS)

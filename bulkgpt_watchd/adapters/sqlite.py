@@ -14,7 +14,9 @@ from bulkgpt_watchd.adapters import sqlite_reads as reads
 from bulkgpt_watchd.adapters import sqlite_writes as writes
 from bulkgpt_watchd.adapters.sqlite_file import lock, opening, prepare, refuse_network
 from bulkgpt_watchd.adapters.sqlite_thread import Around, CommitThread
+from bulkgpt_watchd.core.budget import Overrun, Spent
 from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.ports import Change, JournalEntry, Query, Want
 
 
@@ -74,16 +76,25 @@ class SqliteStore:
         return await self._thread.ask(lambda state: writes.save(state, change, at), writes=True)
 
     async def pass_point(
-        self, change: Change, *, max_outstanding: int, obstacle: Callable[[Sequence[Job]], Job | None]
-    ) -> Job | int | None:
+        self,
+        change: Change,
+        *,
+        max_outstanding: int,
+        obstacle: Callable[[Sequence[Job]], Job | None],
+        overrun: Callable[[Mapping[str, Spent]], Overrun | None],
+    ) -> Job | Overrun | int | None:
         at = self._now()
         return await self._thread.ask(
-            lambda state: writes.pass_point(state, change, max_outstanding, obstacle, at), writes=True
+            lambda state: writes.pass_point(state, change, max_outstanding, obstacle, overrun, at), writes=True
         )
 
     async def accept(self, change: Change, settle: Callable[[Sequence[Job]], tuple[Change, ...]]) -> tuple[Change, ...]:
         at = self._now()
         return await self._thread.ask(lambda state: writes.accept(state, change, settle, at), writes=True)
+
+    async def forget(self, jobs: Sequence[Job]) -> list[Job]:
+        ended = tuple(jobs)
+        return await self._thread.ask(lambda state: writes.forget(state, ended), writes=True)
 
     async def set_fact(self, key: str, value: Any) -> None:
         content = json.dumps(value)  # now, not in the thread: it may change meanwhile
@@ -111,6 +122,15 @@ class SqliteStore:
 
     async def query(self, query: Query) -> list[Job]:
         return await self._thread.ask(lambda state: reads.query(state, query), writes=False)
+
+    async def spent(self, at: float) -> Mapping[str, Spent]:
+        return await self._thread.ask(lambda state: reads.spent(state, day_of(at)), writes=False)
+
+    async def ended(self, route: str, before: float, *, after: Job | None, limit: int) -> list[Job]:
+        return await self._thread.ask(lambda state: reads.ended(state, route, before, after, limit), writes=False)
+
+    async def archived(self, route: str, before: float, *, limit: int) -> list[Job]:
+        return await self._thread.ask(lambda state: reads.archived(state, route, before, limit), writes=False)
 
     async def counts(self) -> Mapping[tuple[str, State], int]:
         return await self._thread.ask(reads.counts, writes=False)

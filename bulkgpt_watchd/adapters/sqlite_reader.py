@@ -11,8 +11,10 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from bulkgpt_watchd.adapters import sqlite_reads as reads
 from bulkgpt_watchd.adapters.sqlite_file import MIGRATIONS, RESTORE, check_version, connect, opening, trouble
+from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.errors import StateUnusable
 from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.ledger import Line
 from bulkgpt_watchd.core.ports import AuditLine, JournalEntry, Query
 
 Wanted = ParamSpec("Wanted")
@@ -60,6 +62,13 @@ class StateReader:
     def facts(self) -> dict[str, Any]:
         return self._ask(reads.facts)
 
+    def spent(self, day: str) -> dict[str, Spent]:
+        return self._ask(reads.spent, day)
+
+    def ledger(self, since: str) -> list[Line]:
+        """Give the lines of the ledger from a UTC day on, by day."""
+        return self._ask(reads.ledger, since)
+
     def names(self) -> dict[str, str]:
         """Give the names of the routes by their keys (core/routes.py); what is not among them is its own name."""
         return dict(self.facts().get("names") or {})
@@ -91,6 +100,7 @@ class StateReader:
         """Give the size of the state with its log."""
         log = f"{self._path}-wal"
         return os.path.getsize(self._path) + (os.path.getsize(log) if os.path.exists(log) else 0)
+
     def newest(self) -> int:
         """Give the number of the job that came last; 0: there is none."""
         return self._ask(reads.newest)
@@ -125,7 +135,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise StateUnusable(f"the state {path} is empty: it was truncated. {RESTORE}.")
         if not os.access(path, os.R_OK):
             raise StateUnusable(f"the state {path} may not be read by you: join its group, or ask its owner")
-        connection = connect(path, _mode(path))
+        connection = connect(path, mode(path))
         try:
             if (version := check_version(connection, path, len(MIGRATIONS))) < len(MIGRATIONS):
                 raise StateUnusable(
@@ -138,7 +148,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         return connection
 
 
-def _mode(path: Path) -> str:
+def mode(path: Path) -> str:
     """
     Say how to open: who may not write beside the state cannot make the log's index that SQLite wants to have.
 

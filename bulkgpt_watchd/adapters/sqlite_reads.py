@@ -12,7 +12,9 @@ from sqlite3 import Connection
 from typing import Any
 
 from bulkgpt_watchd.adapters.sqlite_rows import COLUMNS, column_value, job_of, text, untext
+from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.job import TERMINAL, Job, State
+from bulkgpt_watchd.core.ledger import AMOUNTS, Line
 from bulkgpt_watchd.core.ports import AuditLine, JournalEntry, Query, Want
 
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"
@@ -47,6 +49,21 @@ HOLDERS = f"""
 """
 OUTSTANDING = "SELECT count(*) FROM jobs WHERE state IN ('submitting', 'submitted')"
 COUNTS = "SELECT route, state, jobs FROM counts WHERE jobs > 0"
+SPENT = """
+SELECT route, sum(submitted_rows - refused_rows), sum(submitted_files - refused_files)
+FROM ledger WHERE day = ? GROUP BY route
+"""
+LEDGER = (
+    f"SELECT day, route, workflow_id, {', '.join(AMOUNTS)} FROM ledger WHERE day >= ? ORDER BY day, route, workflow_id"
+)
+# The states are written out as in the index: the planner compares the words.
+ENDED = f"""
+{SELECT} WHERE route = :route AND ended_at < :before AND (ended_at, id) > (:after, :id)
+AND state IN ('done', 'failed', 'withdrawn') ORDER BY ended_at, id LIMIT :limit
+"""
+ARCHIVED = f"""
+{SELECT} WHERE route = ? AND ended_at < ? AND state = 'done' AND archive_path IS NOT NULL ORDER BY ended_at LIMIT ?
+"""
 JOURNAL = """
 SELECT at, event, facts FROM journal WHERE job = (SELECT number FROM jobs WHERE id = ?) ORDER BY revision
 """
@@ -126,6 +143,25 @@ def query(connection: Connection, wanted: Query) -> list[Job]:
         conditions.append(f"task_id IS {'NOT ' if wanted.has_task else ''}NULL")
     statement = f"{SELECT} WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
     return _jobs(connection, statement, [*values, -1 if wanted.limit is None else wanted.limit])
+
+
+def spent(connection: Connection, day: str) -> dict[str, Spent]:
+    return {untext(route): Spent(rows, files) for route, rows, files in connection.execute(SPENT, (day,))}
+
+
+def ledger(connection: Connection, since: str) -> list[Line]:
+    rows = connection.execute(LEDGER, (since,))
+    return [Line(day, untext(route), untext(workflow), *amounts) for day, route, workflow, *amounts in rows]
+
+
+def ended(connection: Connection, route: str, before: float, after: Job | None, limit: int) -> list[Job]:
+    values: dict[str, Any] = {"route": text(route), "before": before, "limit": limit}
+    values |= {"after": after.ended_at if after else -1.0, "id": text(after.id) if after else ""}
+    return _jobs(connection, ENDED, values)
+
+
+def archived(connection: Connection, route: str, before: float, limit: int) -> list[Job]:
+    return _jobs(connection, ARCHIVED, (text(route), before, limit))
 
 
 def counts(connection: Connection) -> dict[tuple[str, State], int]:

@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from sqlite3 import Connection, IntegrityError
 
 from bulkgpt_watchd.adapters import sqlite_reads as reads
 from bulkgpt_watchd.adapters.sqlite_rows import COLUMNS, difference, event_facts, event_name, row_of, text
+from bulkgpt_watchd.core.budget import Overrun, Spent
 from bulkgpt_watchd.core.errors import NameTaken, SourceChanged
 from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.ledger import AMOUNTS, addition, day_of
 from bulkgpt_watchd.core.ports import Change
 
 INSERT = f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 IS_CURRENT = "SELECT 1 FROM jobs WHERE id = ? AND revision = ?"
+ADD_UP = f"""
+INSERT INTO ledger (day, route, workflow_id, {", ".join(AMOUNTS)}) VALUES (?, ?, ?{", ?" * len(AMOUNTS)})
+ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in AMOUNTS)}
+"""
+FORGET = "DELETE FROM jobs WHERE id = ? AND revision = ? RETURNING number"
 
 
 def add(connection: Connection, jobs: Sequence[Job]) -> None:
@@ -38,6 +45,8 @@ def save(connection: Connection, change: Change, at: float) -> bool:
             "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
             (row[0], change.new.revision, at, event_name(change.event), event_facts(change.event)),
         )
+    if (line := addition(change)) is not None:
+        connection.execute(ADD_UP, (line.day, text(line.route), text(line.workflow_id), *line.amounts))
     return True
 
 
@@ -50,14 +59,17 @@ def pass_point(
     change: Change,
     max_outstanding: int,
     obstacle: Callable[[Sequence[Job]], Job | None],
+    overrun: Callable[[Mapping[str, Spent]], Overrun | None],
     at: float,
-) -> Job | int | None:
+) -> Job | Overrun | int | None:
     if not _is_current(connection, change.old):
         raise SourceChanged(f"job {change.old.id} was moved on meanwhile")
     if (stops := obstacle(reads.twins(connection, change.new))) is not None:
         return stops
     if (outstanding := reads.outstanding(connection)) >= max_outstanding:
         return outstanding
+    if (over := overrun(reads.spent(connection, day_of(change.new.passed_at or at)))) is not None:
+        return over
     save(connection, change, at)
     return None
 
@@ -70,6 +82,11 @@ def accept(
     holders = reads.holders(connection, change.new)
     changes = settle(holders) if holders else (change,)
     return tuple(each for each in changes if save(connection, each, at))
+
+
+def forget(connection: Connection, jobs: Sequence[Job]) -> list[Job]:
+    """Remove rows with their journal; those that were moved on meanwhile stay."""
+    return [job for job in jobs if connection.execute(FORGET, (text(job.id), job.revision)).fetchone() is not None]
 
 
 def set_fact(connection: Connection, key: str, content: str) -> None:

@@ -29,6 +29,8 @@ TABLE = {
     "adopt": (f"{_HERE}.routes", "adopt", "Take over a route that belonged to another state."),
     "reload": (f"{_HERE}.routes", "reload", "Read the configuration again; a wrong one changes nothing."),
     "doctor": (f"{_HERE}.doctor", "doctor", "Look at all that the daemon needs; each finding has its fix."),
+    "report": (f"{_HERE}.report", "report", "Show what was sent and paid, per day and route."),
+    "state": (f"{_HERE}.state_file", "state", "Check or copy the state, or forget what ended long ago."),
     "config": (f"{_HERE}.config", "config", "Check or show the configuration, and what can be in it."),
     "sandbox": (f"{_HERE}.sandbox", "sandbox", "Run a local BulkGPT: no account, no network, no cost."),
 }

@@ -44,21 +44,34 @@ def pause(route: str | None, for_s: float | None, reason: str | None, as_json: b
     _show(answer, f"paused: {_named(route)}, {until}", as_json=as_json)
 
 
-@click.command(epilog=examples("bulkgpt-watchd resume", "bulkgpt-watchd resume leads"))
+@click.command(
+    epilog=examples(
+        "bulkgpt-watchd resume",
+        "bulkgpt-watchd resume leads",
+        "bulkgpt-watchd resume leads --over-budget     today's budget of this route does not count any more",
+    )
+)
 @click.argument("route", required=False)
 @config_option
+@click.option(
+    "--over-budget", is_flag=True, help="Let go today's budget, until midnight UTC; without a route all of them."
+)
 @json_option
-def resume(route: str | None, as_json: bool) -> None:
+def resume(route: str | None, over_budget: bool, as_json: bool) -> None:
     """
     End a pause; without a route that of all, and let one submit try a gate that is shut.
 
-    A route that was paused for itself, as for a backlog at its first start, is resumed by its name.
+    A route that was paused for itself, as for a backlog at its first start, is resumed by its name. With --over-budget
+    pauses and gate stay as they are.
     """
-    answer = act(load_place(), "resume", route=route)
-    _show(answer, f"going on: {_named(route)}", as_json=as_json)
+    answer = act(load_place(), "resume", route=route, over_budget=over_budget)
+    until = f", over budget until {local(at_s(answer['over_budget_until']))}" if over_budget else ""
+    _show(answer, f"going on: {_named(route)}{until}", as_json=as_json)
     if not as_json:
         for name, reason in (answer.get("still_paused") or {}).items():
             click.echo(f"still paused: {printable(name)}: {printable(reason)}", err=True)
+        for name, reason in (answer.get("still_over_budget") or {}).items():
+            click.echo(f"still waiting: {printable(name)}: {printable(reason)}", err=True)
 
 
 @click.command(epilog=examples("bulkgpt-watchd scan", "bulkgpt-watchd scan leads"))

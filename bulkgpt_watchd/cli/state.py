@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
@@ -21,12 +22,26 @@ NAMED_AT_MOST = 5
 """Jobs that are listed where a beginning of an ID fits several: enough to see how much more to type."""
 
 
+ID_LENGTH = 8
+"""Of a whole job ID (contract: commands)."""
+
+
 @contextmanager
 def open_state(place: Place) -> Iterator[StateReader]:
     """
     Open the state for one look.
 
     Errors: Ended, StateUnusable, DiskTrouble.
+    """
+    with StateReader.open(state_path(place)) as state:
+        yield state
+
+
+def state_path(place: Place) -> Path:
+    """
+    Give the path of a state that is there.
+
+    Errors: Ended.
     """
     path = place.state.path
     try:
@@ -38,8 +53,7 @@ def open_state(place: Place) -> Iterator[StateReader]:
         ) from None
     except OSError:
         pass  # opening it says what is wrong
-    with StateReader.open(path) as state:
-        yield state
+    return path
 
 
 def find_job(state: StateReader, name: str) -> Job:
@@ -80,7 +94,8 @@ def _by_id(state: StateReader, name: str) -> list[Job]:
 
 def _no_job(name: str, found: list[Job], hint: str) -> Ended:
     if not found:
-        return Ended(f"there is no job {printable(name)!r}{hint}", NO_SUCH)
+        pruned = "; one that ended long ago is forgotten (`keep.history`)" if len(name) == ID_LENGTH else ""
+        return Ended(f"there is no job {printable(name)!r}{hint}{pruned}", NO_SUCH)
     names = ", ".join(f"{job.id} ({printable(job.file)})" for job in found[:NAMED_AT_MOST])
     more = f" and {len(found) - NAMED_AT_MOST} more" if len(found) > NAMED_AT_MOST else ""
     return Ended(f"{printable(name)!r} may be {names}{more}: write more of the ID", NO_SUCH)

@@ -17,11 +17,12 @@ from bulkgpt_watchd.cli.state import START_IT, open_state
 from bulkgpt_watchd.cli.words import at_s, bar, count, local, span
 from bulkgpt_watchd.core.errors import WatchdError
 from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.routes import named
-from bulkgpt_watchd.core.status import NEEDS_DECISION, STUCK
+from bulkgpt_watchd.core.status import NEEDS_DECISION, READY, STUCK
 from bulkgpt_watchd.core.status import status as content_of
 
 if TYPE_CHECKING:
@@ -77,9 +78,11 @@ def _look(place: Place) -> Seen:
     now = time.time()
     with open_state(place) as state:
         facts, counts = state.facts(), state.counts()
-        doubts, stuck = state.query(NEEDS_DECISION), state.query(STUCK)
+        doubts, stuck, ready = state.query(NEEDS_DECISION), state.query(STUCK), state.query(READY)
+        spent = state.spent(day_of(now))
         under_way = [named(job, state.names()) for job in state.query(Query(states=UNDER_WAY, limit=SHOWN_AT_MOST))]
-    content = content_of(facts, counts, doubts, stuck=stuck, now=now, is_running=is_running(place, facts))
+    is_up = is_running(place, facts)
+    content = content_of(facts, counts, doubts, stuck=stuck, ready=ready, spent=spent, now=now, is_running=is_up)
     return Seen(content, under_way[::-1], now)
 
 
@@ -103,6 +106,7 @@ def screen(seen: Seen) -> Iterator[Block]:
     yield from _gate(content, seen.now)
     if content["web"] and content["web"]["reason"]:
         yield Words(f"no HTTP: {content['web']['address']} cannot be used: {content['web']['reason']}", "yellow")
+    yield from _budget(content["budget"])
     if content["routes"]:
         yield ""
         yield _routes(content["routes"], content["gate_position"])
@@ -112,7 +116,7 @@ def screen(seen: Seen) -> Iterator[Block]:
     if content["doubts"]:
         yield ""
         yield from _doubts(content["doubts"])
-    problems = [f"route {route['name']}: {text}" for route in content["routes"] for text in route["problems"]]
+    problems = [text for text in content["problems"] if text.startswith(("route ", "all routes: "))]
     if problems:
         yield ""
         yield Words(f"{count(len(problems), 'problem')}:", "bold")
@@ -147,6 +151,18 @@ def _gate(content: Mapping[str, Any], now: float) -> Iterator[Block]:
         yield Words(f"all routes are PAUSED{_pause(content['pause'])}; to go on: bulkgpt-watchd resume", "yellow")
 
 
+def _budget(budget: Mapping[str, Any]) -> Iterator[Block]:
+    """Say how much of the budget of all routes together is used."""
+    if budget["rows_per_day"] is not None or budget["files_per_day"] is not None:
+        yield Words(f"budget of all routes: {_used(budget)}", "yellow" if budget["used_up"] else "")
+
+
+def _used(budget: Mapping[str, Any]) -> str:
+    pairs = ((budget[f"{unit}_today"], budget[f"{unit}_per_day"], unit) for unit in ("rows", "files"))
+    used = ", ".join(f"{used:,} of {limit:,} {unit}" for used, limit, unit in pairs if limit is not None)
+    return f"{used} sent today" + (f", let go until {local(at_s(budget['until']))}" if budget["lifted"] else "")
+
+
 def _pause(pause: Mapping[str, Any]) -> str:
     until = f" until {local(at_s(pause['until']))}" if pause["until"] else ""
     return f"{until} ({printable(pause['reason'])})"
@@ -175,6 +191,12 @@ def _now(route: Mapping[str, Any], position: str) -> Words:
     if route["gate"] == "shut":
         shut = "gate half open" if position == "half" else "gate shut"
         return Words("held" if route["held_until"] else shut, "yellow")
+    if route["budget"]["used_up"]:
+        return Words(f"OVER BUDGET until {local(at_s(route['budget']['until']))}: {_used(route['budget'])}", "yellow")
+    if route["budget"]["total_used_up"]:
+        return Words("OVER BUDGET: that of all routes is used up", "yellow")
+    if route["budget"]["waiting"]:
+        return Words(f"{count(route['budget']['waiting'], 'file')} over budget: {_used(route['budget'])}", "yellow")
     if route["draining"]:
         return Words("removed from the configuration; ends what it has", "yellow")
     if route["unsettled"]:

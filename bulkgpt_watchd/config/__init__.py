@@ -7,7 +7,15 @@ from bulkgpt_watchd.config.included import overlooked
 from bulkgpt_watchd.config.mistakes import ConfigInvalid, Mistake
 from bulkgpt_watchd.config.models import ApiSettings, ControlSettings, DownloadSettings, LogSettings, StateSettings
 from bulkgpt_watchd.config.presence import check_folders, check_groups
-from bulkgpt_watchd.config.route import CsvSettings, PollSettings, ReadySettings, ResultSettings, Route
+from bulkgpt_watchd.config.route import (
+    BudgetSettings,
+    CsvSettings,
+    KeepSettings,
+    PollSettings,
+    ReadySettings,
+    ResultSettings,
+    Route,
+)
 from bulkgpt_watchd.config.settings import Place, Settings, control_socket, default_path, load, locate
 from bulkgpt_watchd.config.web import Address, Token, WebSettings, address_of, read_token
 
@@ -15,10 +23,12 @@ __all__ = [
     "Address",
     "ApiKey",
     "ApiSettings",
+    "BudgetSettings",
     "ConfigInvalid",
     "ControlSettings",
     "CsvSettings",
     "DownloadSettings",
+    "KeepSettings",
     "LogSettings",
     "Mistake",
     "Place",

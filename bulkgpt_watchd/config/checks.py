@@ -77,9 +77,27 @@ def _check_options(document: Document, draft: Draft) -> None:
     homes: list[Trail] = [("routes", draft.index), ("defaults",)]
     poll, marker = draft.entry.poll, draft.entry.ready.done_file
     _check_order(document, [(*home, "poll") for home in homes], poll.min, poll.max)
+    _check_keep(document, draft.entry, homes)
     if marker and _is_taken(marker, draft.entry.match):
         keys = [(*home, *key) for home in homes for key in (("ready", "done_file"), ("match",))]
         _note_where_written(document, keys, "`match` would take the markers for input; let them end otherwise")
+
+
+def _check_keep(document: Document, entry: RouteEntry, homes: Sequence[Trail]) -> None:
+    """Check that a job is remembered for as long as it is needed."""
+    history, archive, window = entry.keep.history, entry.keep.archive, entry.duplicate_window
+    if history is None:
+        return
+    of_history = [(*home, "keep", "history") for home in homes]
+    told = f"history ({format_duration(history)})"
+    if history < window:
+        message = f"{told} must not be shorter than duplicate_window ({format_duration(window)})"
+        trails = [trail for home in homes for trail in ((*home, "keep", "history"), (*home, "duplicate_window"))]
+        _note_where_written(document, trails, message)
+    if archive is not None and history < archive:
+        message = f"{told} must not be shorter than archive ({format_duration(archive)}): it says what is ours"
+        trails = [*of_history, *((*home, "keep", "archive") for home in homes)]
+        _note_where_written(document, trails, message)
 
 
 def _check_order(document: Document, homes: Sequence[Trail], least: float, most: float) -> None:

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr
 
 from bulkgpt_watchd.config.addresses import BaseUrl, HostPattern, Proxy
 from bulkgpt_watchd.config.quantities import Count, Duration, PositiveDuration, PositiveSize
-from bulkgpt_watchd.config.route import RouteEntry, RouteOptions
+from bulkgpt_watchd.config.route import BudgetSettings, RouteEntry, RouteOptions
 from bulkgpt_watchd.config.section import AbsolutePath, Section
 from bulkgpt_watchd.config.web import WebSettings
 
@@ -125,11 +125,15 @@ class LogSettings(Section):
 class ConfigFile(Section):
     """Hold a whole configuration file."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"budget", "notify"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"notify"})
 
     api: ApiSettings = Field(default_factory=ApiSettings, description="BulkGPT, and how hard it may be asked.")
     state: StateSettings = Field(default_factory=StateSettings, description="What the daemon remembers.")
     control: ControlSettings = Field(default_factory=ControlSettings, description="How the daemon takes commands.")
+    budget: BudgetSettings = Field(
+        default_factory=BudgetSettings,
+        description="What all routes together may send in one day; beyond it files wait, and nothing fails.",
+    )
     defaults: RouteOptions = Field(
         default_factory=RouteOptions,
         description="Values for all routes: any key of a route but its name, its workflow_id and its folders.",

@@ -22,6 +22,7 @@ from bulkgpt_watchd.config.names import (
 )
 from bulkgpt_watchd.config.quantities import Count, Duration, Mode, PositiveDuration, Size
 from bulkgpt_watchd.config.section import AbsolutePath, Section
+from bulkgpt_watchd.core.keep import HISTORY_S
 
 FOLDERS = ("inbox", "outbox", "error", "archive")
 """What `folder` stands for; each is a key of its own too."""
@@ -80,10 +81,35 @@ class ResultSettings(Section):
     group: Text | None = Field(default=None, description="Group that a result belongs to; null: the daemon's.")
 
 
+class BudgetSettings(Section):
+    """Bound what is sent in one day."""
+
+    rows_per_day: Count | None = Field(
+        default=None, ge=1, description="Most rows that are sent in one day (UTC); null: any number."
+    )
+    files_per_day: Count | None = Field(
+        default=None, ge=1, description="Most files that are sent in one day (UTC); null: any number."
+    )
+
+
+class KeepSettings(Section):
+    """Say how long what has ended is kept."""
+
+    archive: PositiveDuration | None = Field(
+        default=None,
+        description="Remove originals and receipts of delivered jobs from the archive after so long; null: never.",
+    )
+    history: PositiveDuration | None = Field(
+        default=HISTORY_S,
+        description="Forget ended jobs after so long; open questions, files in the error folder and the ledger stay;"
+        " null: never. Not shorter than `duplicate_window`.",
+    )
+
+
 class RouteOptions(Section):
     """Hold the keys that `defaults` may set for all routes."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"split", "budget", "keep"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"split"})
 
     match: Annotated[tuple[Pattern, ...], Field(strict=False, min_length=1)] = Field(
         default=("*.csv",), description="Patterns of the file names that are taken; upper and lower case are the same."
@@ -121,6 +147,10 @@ class RouteOptions(Section):
     duplicate_window: Duration = Field(
         default=43200.0, description="How long a finished job counts for duplicates; those under way always do."
     )
+    budget: BudgetSettings = Field(
+        default_factory=BudgetSettings,
+        description="What the route may send in one day; beyond it files wait, and nothing fails.",
+    )
     poll: PollSettings = Field(default_factory=PollSettings, description="How often a running task is asked about.")
     task_timeout: PositiveDuration = Field(
         default=604800.0, description="Give up a task that is not complete after so long."
@@ -135,6 +165,7 @@ class RouteOptions(Section):
         description="The original of a delivered job: archive keeps it, delete does not; the receipt is written"
         " to the archive folder all the same.",
     )
+    keep: KeepSettings = Field(default_factory=KeepSettings, description="How long what has ended is kept.")
     min_free: Size = Field(
         default=100 * 10**6,
         description="Free space in outbox, work and the state's folder below which nothing is claimed or submitted.",

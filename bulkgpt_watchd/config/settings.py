@@ -19,7 +19,7 @@ from bulkgpt_watchd.config.included import read_config
 from bulkgpt_watchd.config.mistakes import ConfigInvalid
 from bulkgpt_watchd.config.models import ApiSettings, ConfigFile, ControlSettings, LogSettings, StateSettings
 from bulkgpt_watchd.config.places import check_ca_file, check_places
-from bulkgpt_watchd.config.route import Route, RouteOptions
+from bulkgpt_watchd.config.route import BudgetSettings, Route, RouteOptions
 from bulkgpt_watchd.config.web import WebSettings, check_web
 from bulkgpt_watchd.config.wording import plain_words
 
@@ -48,6 +48,7 @@ class Settings(Place):
 
     api: ApiSettings
     web: WebSettings
+    budget: BudgetSettings
     log: LogSettings
     routes: tuple[Route, ...]
     document: Document = field(compare=False, repr=False)
@@ -88,6 +89,7 @@ def load(path: Path) -> Settings:
         state=config.state,
         control=config.control,
         web=config.web,
+        budget=config.budget,
         log=config.log,
         routes=tuple(map(_route, drafts)),
         document=document,

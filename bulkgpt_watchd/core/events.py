@@ -172,6 +172,11 @@ class Reopened:
 
 
 @dataclass(frozen=True, slots=True)
+class Cleared:
+    """Original and receipt of a delivered job were removed from the archive: `keep.archive` is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Abandoned:
     """A person closed a failed job; its file stays in the error folder."""
 
@@ -204,6 +209,7 @@ Event = (
     | Restored
     | Resumed
     | Reopened
+    | Cleared
     | Abandoned
     | Superseded
 )

@@ -29,13 +29,14 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
                 job, inode=stamp.inode, size_bytes=stamp.bytes, mtime_ns=stamp.mtime_ns, sha256=sha256, rows=rows
             )
         case e.Passed(workflow_id):
-            return replace(job, workflow_id=workflow_id, attempts=job.attempts + 1)
+            return replace(job, workflow_id=workflow_id, attempts=job.attempts + 1, passed_at=now)
         case e.Accepted(task_id):
             return replace(
                 job,
                 task_id=task_id,
                 earlier_task_ids=_others(job, task_id),
                 attempts=job.attempts + (job.state is State.READY),
+                passed_at=now if job.state is State.READY else job.passed_at,
                 submitted_at=now,
                 asked_at=now,
                 patience_s=0.0,
@@ -94,6 +95,8 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
                 related_job=related_job,
                 attempts=job.attempts + (job.state is State.READY and http_status is not None),
                 sha256=event.sha256 or job.sha256,
+                # A sent file that the state did not know of: nobody knows when it went.
+                passed_at=now if code == "submission_unknown" and job.state is not State.SUBMITTING else job.passed_at,
                 # A recalled file may stand in error still, or again, under the name that it has there.
                 error_path=job.error_path if job.state is State.RECALLED else None,
                 ended_at=now,
@@ -114,6 +117,8 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
             return replace(job, submitted_at=job.submitted_at or now, asked_at=now, patience_s=0.0, unknown_s=0.0)
         case e.Reopened():
             return replace(job, ended_at=None, takes_partial=True, asked_at=now, patience_s=0.0, unknown_s=0.0)
+        case e.Cleared():
+            return replace(job, archive_path=None)
         case e.Abandoned():
             return replace(job, is_closed=True)
         case e.Superseded(by):

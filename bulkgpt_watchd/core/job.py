@@ -114,6 +114,7 @@ class Job:
     rows_done: int | None = None
     rows_ok: int | None = None
     rows_total: int | None = None
+    passed_at: float | None = None  # the point of no return of the submit that counts; its day in the ledger
     submitted_at: float | None = None
     completed_at: float | None = None
     asked_at: float | None = None  # the last time BulkGPT or its store was asked about the task

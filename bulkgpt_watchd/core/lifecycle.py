@@ -88,6 +88,7 @@ TRANSITIONS: dict[State, dict[type[Any], State]] = {
     },
     State.DONE: {
         e.Reopened: State.SUBMITTED,
+        e.Cleared: State.DONE,
     },
     State.FAILED: {
         e.Recalled: State.RECALLED,
@@ -115,6 +116,7 @@ BOUNDED: dict[tuple[State, type[Any]], str] = {
     (State.FAILED, e.Abandoned): PERSON,
     (State.FAILED, e.Superseded): PERSON,
     (State.DONE, e.Reopened): PERSON,
+    (State.DONE, e.Cleared): "once: then there is nothing in the archive",
 }
 """What ends the walk on every edge that closes a cycle."""
 

@@ -12,9 +12,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from bulkgpt_watchd.core.budget import Overrun, Purse, Spent
 from bulkgpt_watchd.core.events import Event
 from bulkgpt_watchd.core.folders import Folders, Look, LookRules, Mount
 from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.keep import Ended
 from bulkgpt_watchd.core.wire import TaskStatus
 
 __all__ = [
@@ -201,7 +203,7 @@ class Query:
     limit: int | None = None
 
 
-class Store(Protocol):
+class Store(Ended, Purse, Protocol):
     """
     Remember jobs.
 
@@ -230,14 +232,20 @@ class Store(Protocol):
         """
 
     async def pass_point(
-        self, change: Change, *, max_outstanding: int, obstacle: Callable[[Sequence[Job]], Job | None]
-    ) -> Job | int | None:
+        self,
+        change: Change,
+        *,
+        max_outstanding: int,
+        obstacle: Callable[[Sequence[Job]], Job | None],
+        overrun: Callable[[Mapping[str, Spent]], Overrun | None],
+    ) -> Job | Overrun | int | None:
         """
         Count a submit against its limits and write it, in one transaction.
 
-        Shape: None: written and on disk. A Job: *obstacle*, given `twins`, named it. A number: so many tasks are
-            outstanding (SUBMITTING or SUBMITTED) already. Otherwise nothing was written. *obstacle* runs in the
-            store's thread: a pure function.
+        Shape: None: written and on disk. A Job: *obstacle*, given `twins`, named it. An Overrun: *overrun*, given
+            what `spent` gives for the day of `passed_at`, named it. A number: so many tasks are outstanding
+            (SUBMITTING or SUBMITTED) already. Otherwise nothing was written. *obstacle* and *overrun* run in the
+            store's thread: pure functions.
         Errors: SourceChanged: the old row is stale.
         """
 

@@ -13,6 +13,9 @@ from dataclasses import replace
 
 from bulkgpt_watchd.core.job import Job
 
+EVERY_ROUTE = "*"
+"""Stands for all routes together, in pauses and budgets; no route can be called so."""
+
 
 def keys_of(
     wanted: Mapping[str, str], current: Mapping[str, str], known: Mapping[str, str], names: Mapping[str, str]

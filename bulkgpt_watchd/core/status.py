@@ -7,18 +7,19 @@ Shape: plain data. It is the same whether the daemon runs or not; only *is_runni
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from bulkgpt_watchd.core import budget as budgets
 from bulkgpt_watchd.core import gate as gate_rules
+from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.job import SHOWN_AS, TERMINAL, Job, State
+from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
-from bulkgpt_watchd.core.routes import named
+from bulkgpt_watchd.core.routes import EVERY_ROUTE, named
 from bulkgpt_watchd.core.shown import rfc3339, row
-
-EVERY_ROUTE = "*"
-"""Key of a pause of all routes."""
 
 NEEDS_DECISION = Query(codes=tuple(sorted(HOLDS_A_QUESTION)), states=(State.FAILING, State.FAILED))
 """What to ask the store for, to have the jobs that may wait for a person's answer."""
@@ -28,6 +29,9 @@ STUCK_FAILURES = 3
 
 STUCK = Query(states=tuple(state for state in State if state not in TERMINAL), failures=STUCK_FAILURES, limit=200)
 """What to ask the store for, to have jobs that do not get on; of so many, more would say nothing new."""
+
+READY = Query(states=(State.READY,), limit=200)
+"""What to ask the store for, to have jobs that may wait for a budget; few are ready at once."""
 
 TOLD_AT_MOST = 5
 """Reasons for which files of one route wait that are told: often it is one, for all of them."""
@@ -39,25 +43,34 @@ def status(
     doubts: Sequence[Job],
     *,
     stuck: Sequence[Job] = (),
+    ready: Sequence[Job] = (),
+    spent: Mapping[str, Spent] = MappingProxyType({}),
     now: float,
     is_running: bool,
 ) -> dict[str, Any]:
     """
     Put together what a person wants to know at one look.
 
-    Shape: *doubts* is what the store gave for NEEDS_DECISION, *stuck* for STUCK; those that were answered are left out.
+    Shape: *doubts* is what the store gave for NEEDS_DECISION, *stuck* for STUCK, *ready* for READY; those that were
+        answered are left out. *spent* is today's, by the keys of the routes.
     """
     known: Mapping[str, str] = facts.get("names") or {}
     doubts = [named(job, known) for job in doubts if not job.is_closed and job.superseded_by is None]
     gate = gate_rules.from_json(facts.get("gate"))
     pauses = {key: pause for key, pause in (facts.get("pauses") or {}).items() if _is_on(pause, now)}
     keys = sorted({*(facts.get("routes") or {}), *(key for key, _ in counts)}, key=lambda key: known.get(key, key))
+    total = _budget(EVERY_ROUTE, facts.get("budget"), facts, spent, now)
     routes = []
     for key in keys:
         route = {"name": known.get(key, key), **_route(key, facts, counts, gate, pauses, now)}
+        over = [job for job in ready if job.route == key and (job.waits_for or "").startswith(budgets.OVER_BUDGET)]
+        route["budget"] = _budget(key, (facts.get("routes") or {}).get(key), facts, spent, now)
+        route["budget"] |= {"waiting": len(over), "total_used_up": total["used_up"]}
+        route["problems"] += _used_up(route["budget"]) or _waiting(over)
         route["problems"] += _waiting([job for job in stuck if job.route == key])
         routes.append(route)
     problems = [f"gate: {gate.reason}"] if gate.position != "open" else []
+    problems += [f"all routes: {text}" for text in _used_up(total)]
     problems += [f"route {route['name']}: {text}" for route in routes for text in route["problems"]]
     web = facts.get("web") if is_running else None
     if web is not None and web["reason"] is not None and web["is_asked_for"]:
@@ -76,6 +89,7 @@ def status(
         "paused": EVERY_ROUTE in pauses,
         "pause": _pause(pauses.get(EVERY_ROUTE)),
         "web": None if web is None else {"address": web["address"], "reason": web["reason"]},
+        "budget": total,
         "problems": problems,
         "routes": routes,
         "doubts": [row(job) for job in doubts],
@@ -122,6 +136,39 @@ def _route(
         **shown,
         "problems": problems,
     }
+
+
+def _budget(
+    scope: str,
+    settings: Mapping[str, Any] | None,
+    facts: Mapping[str, Any],
+    spent: Mapping[str, Spent],
+    now: float,
+) -> dict[str, Any]:
+    """Say what was sent today, what may be, and until when that holds."""
+    budget, sent = (settings or {}).get("budget") or {}, budgets.used(scope, spent)
+    lifted = (facts.get("budget") or {}).get("lifted") or {}
+    is_lifted = day_of(now) in {lifted.get(scope), lifted.get(EVERY_ROUTE)}
+    pairs = ((sent.rows, budget.get("rows_per_day")), (sent.files, budget.get("files_per_day")))
+    is_used_up = not is_lifted and any(limit is not None and used >= limit for used, limit in pairs)
+    return {
+        "rows_today": sent.rows,
+        "rows_per_day": budget.get("rows_per_day"),
+        "files_today": sent.files,
+        "files_per_day": budget.get("files_per_day"),
+        "used_up": is_used_up,
+        "lifted": is_lifted,
+        "until": rfc3339(budgets.ends_at(now)) if is_used_up or is_lifted else None,
+    }
+
+
+def _used_up(budget: Mapping[str, Any]) -> list[str]:
+    """Say that a budget is used up."""
+    if not budget["used_up"]:
+        return []
+    pairs = [(budget[f"{unit}_today"], budget[f"{unit}_per_day"], unit) for unit in ("rows", "files")]
+    told = " and ".join(f"{used:,} of {limit:,} {unit}" for used, limit, unit in pairs if limit is not None)
+    return [f"the budget is used up: {told} were sent today; it goes on at {budget['until']}"]
 
 
 def _waiting(stuck: Sequence[Job]) -> list[str]:

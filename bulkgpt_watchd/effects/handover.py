@@ -171,17 +171,18 @@ def _write_sidecar(folders: Folders, job: Job, target: Path, suffix: str, conten
     name = target.name + suffix
     present = folders.read_small(target.parent / name)
     text = json.dumps(content, indent=2).encode() + b"\n"
-    folders.write_whole(target.parent, name, text, replace=present is not None and _is_of(job, present))
+    folders.write_whole(target.parent, name, text, replace=present is not None and is_of(job, present))
 
 
 def _drop_sidecar(folders: Folders, job: Job, target: Path, suffix: str) -> None:
     """Take back what was written beside a name that turned out to be taken."""
     path = target.with_name(target.name + suffix)
-    if (present := folders.read_small(path)) is not None and _is_of(job, present):
+    if (present := folders.read_small(path)) is not None and is_of(job, present):
         folders.remove(path)
 
 
-def _is_of(job: Job, content: bytes) -> bool:
+def is_of(job: Job, content: bytes) -> bool:
+    """Tell whether a sidecar with this content is the job's own."""
     try:
         sidecar = json.loads(content)
     except ValueError:

@@ -18,12 +18,12 @@ from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import ENDED_AT_BULKGPT, HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
-from bulkgpt_watchd.core.routes import named
+from bulkgpt_watchd.core.routes import EVERY_ROUTE, named
 from bulkgpt_watchd.core.shown import rfc3339, row
-from bulkgpt_watchd.core.status import EVERY_ROUTE
 from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
+from bulkgpt_watchd.scheduler.keeping import Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
 
 NO_SUCH = 66
@@ -124,19 +124,41 @@ class Acts:
         await self.audit(by, "pause", route or EVERY_ROUTE, rfc3339(until) or "")
         return {"route": route, "until": rfc3339(until)}
 
-    async def resume(self, by: str, route: str | None = None) -> dict[str, Any]:
-        """End a pause, and let one submit try a shut gate."""
+    async def resume(self, by: str, route: str | None = None, *, over_budget: bool = False) -> dict[str, Any]:
+        """
+        End a pause, and let one submit try a shut gate.
+
+        Shape: with *over_budget* neither: only today's budgets are let go, of a route, or of all and the total.
+        """
         inbox = None if route is None else self._inbox(route)
-        passage = self.scheduler.passage
-        if inbox is None:
+        passage, budgets = self.scheduler.passage, self.scheduler.lanes.budgets
+        action, lifted = "resume", {}
+        if over_budget:
+            until = await budgets.lift(EVERY_ROUTE if inbox is None else inbox.key)
+            action, lifted = "resume --over-budget", {"over_budget_until": rfc3339(until)}
+        elif inbox is None:
             await passage.resume(EVERY_ROUTE, None)
         else:
             await passage.resume(inbox.key, inbox.route.workflow_id)
         self.scheduler.wake.set()
-        await self.audit(by, "resume", route or EVERY_ROUTE, "")
-        asked = self.scheduler.inboxes.values() if inbox is None else [inbox]
+        await self.audit(by, action, route or EVERY_ROUTE, "")
+        asked = list(self.scheduler.inboxes.values()) if inbox is None else [inbox]
         pauses = {each.name: passage.pause_of(each.key) for each in asked}
-        return {"route": route, "still_paused": {name: pause["reason"] for name, pause in pauses.items() if pause}}
+        over = {each.name: budgets.used_up(each) for each in asked}
+        return {
+            "route": route,
+            **lifted,
+            "still_paused": {name: pause["reason"] for name, pause in pauses.items() if pause},
+            "still_over_budget": {name: reason for name, reason in over.items() if reason},
+        }
+
+    async def prune(self, by: str, *, older_than_s: float | None = None, dry_run: bool = False) -> dict[str, Any]:
+        """Forget ended jobs now; *dry_run* only counts them."""
+        pruned = await Keeper(self.scheduler.book).prune(older_than_s, is_trial=dry_run)
+        if not dry_run:
+            age = "keep.history" if older_than_s is None else f"{older_than_s:g}s"
+            await self.audit(by, "state prune", EVERY_ROUTE, f"{pruned.forgotten.total()} jobs older than {age}")
+        return {"forgotten": dict(pruned.forgotten), "kept": dict(pruned.kept)}
 
     async def scan(self, by: str, route: str | None = None) -> dict[str, Any]:
         """Look at inboxes now."""
@@ -243,7 +265,11 @@ class Acts:
     async def _known(self, job_id: str) -> Job:
         job = await self.scheduler.outside.store.get(job_id)
         if job is None:
-            raise CommandRefused(f"there is no job {job_id!r}; `bulkgpt-watchd jobs` lists them", exit_code=NO_SUCH)
+            raise CommandRefused(
+                f"there is no job {job_id!r} (`bulkgpt-watchd jobs` lists them); one that ended long ago is forgotten"
+                " (`keep.history`)",
+                exit_code=NO_SUCH,
+            )
         return job
 
     def _row(self, job: Job) -> dict[str, Any]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from bulkgpt_watchd.config import ApiSettings
+from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.errors import DiskTrouble
-from bulkgpt_watchd.core.events import Accepted, Event, GaveUp, Prepared, Superseded
+from bulkgpt_watchd.core.events import Accepted, Event, GaveUp, Passed, Prepared, Superseded
 from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.ledger import addition, day_of
 from bulkgpt_watchd.core.lifecycle import advance, conflict
 from bulkgpt_watchd.core.policy import Policy, backoff
 from bulkgpt_watchd.core.ports import Change
@@ -31,9 +33,10 @@ class Book:
     """
     Keep the jobs in the store, their numbers by route and state, and the routes they belong to.
 
-    Shape: *inboxes* by the keys of the routes, *names* what people call them. *counts* follows every commit; it is read
-        from the store at the start and never guessed. *unsent* are jobs whose last submit ended, in this process, as
-        certainly not accepted: their file may have its sent name all the same, where a share hung.
+    Shape: *inboxes* by the keys of the routes, *names* what people call them. *counts*, and *spent* by day and route,
+        follow every commit; they are read from the store at the start and never guessed. *forgotten*: how many jobs of
+        each state were pruned since then. *unsent* are jobs whose last submit ended, in this process, as certainly not
+        accepted: their file may have its sent name all the same, where a share hung.
     """
 
     outside: Outside
@@ -44,6 +47,8 @@ class Book:
     counts: Counter[tuple[str, State]] = field(default_factory=Counter)
     observe: Callable[[Change], None] = lambda _change: None  # told each written change, once
     unsent: set[str] = field(default_factory=set)
+    spent: dict[tuple[str, str], Spent] = field(default_factory=dict)
+    forgotten: Counter[State] = field(default_factory=Counter)
     is_stopping: bool = False
 
     async def add(self, jobs: Sequence[Job]) -> None:
@@ -95,6 +100,18 @@ class Book:
             self.unsent.add(change.new.id)
         elif change.new.state is not State.READY:
             self.unsent.discard(change.new.id)
+        today = day_of(self.outside.clock.now())
+        if (line := addition(change)) is not None and line.day >= today:
+            self.spent = {key: used for key, used in self.spent.items() if key[0] >= today}
+            sent = Spent(line.submitted_rows - line.refused_rows, line.submitted_files - line.refused_files)
+            self.spent[line.day, line.route] = self.spent.get((line.day, line.route), Spent()) + sent
+
+    async def forget(self, jobs: Sequence[Job]) -> list[Job]:
+        """Remove ended jobs; give those that are gone."""
+        gone = await self.outside.store.forget(jobs)
+        self.counts.subtract((job.route, job.state) for job in gone)
+        self.forgotten.update(job.state for job in gone)
+        return gone
 
     def policy(self, inbox: Inbox) -> Policy:
         """Give the numbers of a route."""
@@ -108,7 +125,7 @@ class Book:
             return stands
         if stands is not None and (change.old.state, stands.state) == (State.READY, State.SUBMITTING):
             # Nobody but this submit itself passes its point of no return.
-            self.count(replace(change, new=stands))
+            self.count(Change(change.old, stands, Passed(stands.workflow_id or "")))
             return await self.commit(stands, change.event)
         self.log("job.stale", "debug", **of_job(change.old))
         return None

@@ -52,6 +52,7 @@ class Discovery:
         self.facts = await scheduler.outside.store.facts()
         scheduler.passage.load(self.facts)
         scheduler.book.counts.update(await scheduler.outside.store.counts())
+        await scheduler.lanes.budgets.load()
         scheduler.tend = self.tend
         await self.take(routes)
         left = sum(number for (_, state), number in scheduler.book.counts.items() if state is State.SUBMITTING)

@@ -14,6 +14,7 @@ from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ports import Want
 from bulkgpt_watchd.effects import EFFECTS
 from bulkgpt_watchd.scheduler.book import Book
+from bulkgpt_watchd.scheduler.budgets import Budgets
 from bulkgpt_watchd.scheduler.inbox import Inbox
 from bulkgpt_watchd.scheduler.passing import Passage
 
@@ -34,13 +35,18 @@ class Lanes:
     book: Book
     passage: Passage
     running: dict[str, tuple[str, State]] = field(default_factory=dict)
+    budgets: Budgets = field(init=False)
     _turn: int = 0
 
+    def __post_init__(self) -> None:
+        """Follow the budgets in the same book."""
+        self.budgets = Budgets(self.book)
+
     def wants(self) -> list[Want]:
-        """Give what may be started: so many jobs for each kind and route, beside those that run already."""
+        """Give what may be started: so many jobs for each kind and route, beside those that run or wait already."""
         room = {state: self.room(state) for state in EFFECTS}
         return [
-            Want(state, key, min(places, room[state]) + self.running_in(key, state))
+            Want(state, key, min(places, room[state]) + self.running_in(key, state) + self._in_line(inbox, state))
             for state in EFFECTS
             if room[state] > 0
             for key, inbox in self.book.inboxes.items()
@@ -91,14 +97,24 @@ class Lanes:
             return 1 - self.running_in(inbox.key, state)
         return EFFECTS[state].lane
 
+    def _in_line(self, inbox: Inbox, state: State) -> int:
+        """Count the jobs that may stand first in the line and wait for a budget: what is behind them may fit."""
+        is_bounded = state is State.READY and self.budgets.is_bounded(inbox)
+        return self.book.counts[inbox.key, state] if is_bounded else 0
+
     def _ahead(self, inbox: Inbox) -> int:
         """Say how many files may be claimed ahead of what is being sent; the others can still be taken back."""
         wanted = AHEAD_PER_SUBMIT * self.book.api.max_concurrent_submits
         if self.passage.gate.position == "half" or self.is_held_for_itself(inbox):
             wanted = 1
+        if self.budgets.used_up(inbox) is not None:
+            return 0
         counts = self.book.counts
         taken = counts[inbox.key, State.CLAIMED] + counts[inbox.key, State.READY]
-        return wanted - taken - self.running_in(inbox.key, State.DISCOVERED)
+        taken -= self.budgets.too_large_in(inbox.key)
+        left = self.budgets.files_left(inbox)
+        free = wanted - taken if left is None else min(wanted - taken, left)
+        return free - self.running_in(inbox.key, State.DISCOVERED)
 
     def held_because(self, inbox: Inbox) -> str | None:
         """Say why a route takes and submits nothing now; None if it does."""

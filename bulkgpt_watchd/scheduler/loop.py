@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from bulkgpt_watchd.core import gate as gate_rules
+from bulkgpt_watchd.core.budget import Overrun, Spent, overrun
 from bulkgpt_watchd.core.duplicates import obstacle
 from bulkgpt_watchd.core.errors import DiskTrouble, NotOurTurn, Refused, SourceChanged, WatchdError
-from bulkgpt_watchd.core.events import Event, Passed
+from bulkgpt_watchd.core.events import Deferred, Event, Passed
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.effects import EFFECTS, Outside, Task, event_of
 from bulkgpt_watchd.effects.intake import duplicate_of, duplicate_rule
@@ -175,8 +176,9 @@ class Scheduler:
         if not wants:
             return
         for job in self.lanes.in_turn(await self.outside.store.due(wants, now)):
-            if self.lanes.has_place(job):
-                self._start(job, self.inboxes[job.route])
+            inbox = self.inboxes[job.route]
+            if self.lanes.has_place(job) and not self.lanes.budgets.waits(job, inbox):
+                self._start(job, inbox)
 
     def _start(self, job: Job, inbox: Inbox) -> None:
         if job.state is State.READY:
@@ -205,11 +207,16 @@ class Scheduler:
         finally:
             self.passage.end_turn(job.id)
             self._passing.discard(job.id)
+            self.lanes.budgets.reserved.pop(job.id, None)
             for kept in (self.running, self.lanes.running, self._passed, self._epochs):
                 kept.pop(job.id, None)
             self.wake.set()
 
     async def _attempt(self, job: Job, inbox: Inbox) -> tuple[Event, Exception | None]:
+        reason = self.lanes.budgets.hold(job, inbox) if job.state is State.READY else None
+        if reason is not None:
+            self.log("job.over_budget", "warning", **of_job(job), rows=job.rows, reason=reason)
+            return Deferred(reason, is_failure=False, is_held=True), None
         try:
             return await EFFECTS[job.state].run(self.outside, self._task(job, inbox)), None
         except Exception as error:  # noqa: BLE001 every end of an effect is one event, our own bugs included
@@ -234,20 +241,27 @@ class Scheduler:
         self._check_turn(inbox, job, workflow_id)
         rule = duplicate_rule(inbox.route, self.outside.clock.now())
         change = self.book.change(job, Passed(workflow_id))
-        limit = self.book.api.max_outstanding
+        limit, limits, need = self.book.api.max_outstanding, self.lanes.budgets.limits(inbox), Spent(job.rows or 0, 1)
         self._passing.add(job.id)  # before the commit, which is carried out even where its waiter is cancelled
         try:
             refusal = await self.outside.store.pass_point(
-                change, max_outstanding=limit, obstacle=lambda twins: obstacle(job, twins, rule)
+                change,
+                max_outstanding=limit,
+                obstacle=lambda twins: obstacle(job, twins, rule),
+                overrun=lambda spent: overrun(inbox.key, need, limits, spent),
             )
         except SourceChanged as error:
             raise NotOurTurn(str(error)) from error
         if isinstance(refusal, Job):
             verdict = duplicate_of(refusal)
             raise Refused(verdict.code, verdict.message, related_job=refusal.id)
+        if isinstance(refusal, Overrun):
+            await self.lanes.budgets.follow(change.new.passed_at or change.new.changed_at)
+            raise NotOurTurn(self.lanes.budgets.reason(inbox, refusal))
         if refusal is not None:
             raise NotOurTurn(f"{refusal} tasks are outstanding; api.max_outstanding is {limit}")
         self.book.count(change)
+        self.lanes.budgets.release(job.id)
         self._passed[job.id] = change.new
 
     def _check_turn(self, inbox: Inbox, job: Job, workflow_id: str) -> None:
@@ -274,6 +288,8 @@ class Scheduler:
             times.append(gate.probe_at)
         times += [hold.try_at for hold in (*gate.routes.values(), *gate.workflows.values()) if hold.try_at > now]
         times += [pause["until"] for pause in self.passage.pauses.values() if pause["until"] and pause["until"] > now]
+        if (wakes_at := self.lanes.budgets.wakes_at(now)) is not None:
+            times.append(wakes_at)
         due = await self.outside.store.next_due(list(EFFECTS), list(self.inboxes), after=now)
         if due is not None:
             times.append(due)

@@ -9,7 +9,7 @@ from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.gate import hurried
 from bulkgpt_watchd.core.job import TERMINAL, Stamp, State
 from bulkgpt_watchd.core.status import STUCK
-from bulkgpt_watchd.scheduler.inbox import NOT_LOOKED_AT
+from bulkgpt_watchd.scheduler.inbox import NOT_LOOKED_AT, Inbox
 from bulkgpt_watchd.scheduler.loop import Scheduler
 
 SOME_FAILED = 10
@@ -68,6 +68,7 @@ class Once:
         if left or any(inbox.reason is not None or inbox.unreadable for inbox in scheduler.inboxes.values()):
             return HELD
         failed = sum(number for (_, state), number in scheduler.book.counts.items() if state is State.FAILED)
+        failed += scheduler.book.forgotten[State.FAILED]
         return SOME_FAILED if failed > self.failed_before else 0
 
     def _may_settle(self, route: str) -> bool:
@@ -116,4 +117,13 @@ class Once:
             or lanes.is_held_for_itself(inbox)
             # Behind others, which are stuck themselves if it comes to that.
             or (state is State.DISCOVERED and gate.position != "shut" and lanes.places(inbox, state) <= 0)
+            or self._waits_for_budget(inbox, state)
         )
+
+    def _waits_for_budget(self, inbox: Inbox, state: State) -> bool:
+        """Tell whether all jobs in this state wait for a budget; one that is claimed gets that far by itself."""
+        lanes, held = self.scheduler.lanes, self.scheduler.lanes.budgets.held_in(inbox.key)
+        if state is State.READY:
+            return held >= self.scheduler.book.counts[inbox.key, state]
+        is_full = held > 0 and lanes.places(inbox, State.DISCOVERED) <= 0
+        return state is State.DISCOVERED and (lanes.budgets.used_up(inbox) is not None or is_full)

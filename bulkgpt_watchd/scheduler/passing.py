@@ -17,8 +17,9 @@ from bulkgpt_watchd.core.events import Accepted, Event, GaveUp
 from bulkgpt_watchd.core.gate import Gate
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.routes import EVERY_ROUTE
 from bulkgpt_watchd.core.shown import rfc3339
-from bulkgpt_watchd.core.status import EVERY_ROUTE, STUCK_FAILURES
+from bulkgpt_watchd.core.status import STUCK_FAILURES
 from bulkgpt_watchd.effects.outside import Outside
 from bulkgpt_watchd.scheduler.telling import Log
 

@@ -77,6 +77,8 @@ def line(old: Job, new: Job, event: Event) -> tuple[str, str, dict[str, Any]] | 
             return "job.withdrawn", "info", {}
         case e.Superseded(by=by):
             return "job.superseded", "info", {"by": by}
+        case e.Cleared():
+            return "job.cleared", "info", {"archive": old.archive_path}
         case e.Recalled() | e.Reopened() | e.Abandoned():
             return f"job.{type(event).__name__.lower()}", "info", {}
     return None

@@ -25,6 +25,7 @@ from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.discovery import Discovery
+from bulkgpt_watchd.scheduler.keeping import Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.once import HELD, Once
 from bulkgpt_watchd.service.monitoring import Monitoring
@@ -119,7 +120,7 @@ class Service:
             self.log("key.warning", "warning", reason=warning)
         await self.discovery.start(settings.routes)
         self.acts = acts = Acts(self.scheduler, self.discovery)
-        names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan")
+        names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan", "prune")
         self.monitoring.start(stack)
         api = {**{name: getattr(acts, name) for name in names}, "reload": self.reload}, self.monitoring.status
         socket_path = control_socket(settings, self.environ)
@@ -137,6 +138,7 @@ class Service:
             "socket": str(socket_path),
         }
         await self.scheduler.outside.store.set_fact("daemon", daemon)
+        await stack.enter_async_context(Keeper(self.scheduler.book).running())
         stack.push_async_callback(self.scheduler.stop)  # whatever ends us, the answers under way are awaited
 
     async def _ready(self) -> None:
@@ -202,6 +204,7 @@ class Service:
             wait_s = min(await scheduler.guarded_step(), ONCE_LOOKS_EVERY_S)
             code = await once.verdict()
             if code is not None:
+                await Keeper(scheduler.book).tidy()  # nobody else would, where cron runs us
                 return code
             if ends_at is not None and clock.monotonic() >= ends_at:
                 self.log("once.timed_out", "warning", timeout_s=timeout_s)
@@ -255,6 +258,7 @@ class Service:
         api: ApiSettings = new.api.model_copy(update=kept)
         self.settings = new
         scheduler.book.api = scheduler.passage.api = api
+        await scheduler.lanes.budgets.set_total(new.budget)
         self._configure_log()
         await self.discovery.take(new.routes)
         if await scheduler.outside.api.reload_key():

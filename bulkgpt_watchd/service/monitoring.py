@@ -18,7 +18,8 @@ from bulkgpt_watchd.adapters.sqlite_file import MIGRATIONS
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.figures import Sample
-from bulkgpt_watchd.core.status import NEEDS_DECISION, STUCK, status
+from bulkgpt_watchd.core.ledger import day_of
+from bulkgpt_watchd.core.status import NEEDS_DECISION, READY, STUCK, status
 from bulkgpt_watchd.scheduler.figures import Figures, Remembered
 from bulkgpt_watchd.scheduler.health import Health
 from bulkgpt_watchd.web.jobs import job_routes
@@ -65,8 +66,9 @@ class Monitoring:
         now = self.figures.scheduler.outside.clock.now()
 
         def content(state: StateReader) -> dict[str, Any]:
-            doubts, stuck = state.query(NEEDS_DECISION), state.query(STUCK)
-            return status(state.facts(), state.counts(), doubts, stuck=stuck, now=now, is_running=True)
+            doubts, stuck, ready = state.query(NEEDS_DECISION), state.query(STUCK), state.query(READY)
+            facts, counts, spent = state.facts(), state.counts(), state.spent(day_of(now))
+            return status(facts, counts, doubts, stuck=stuck, ready=ready, spent=spent, now=now, is_running=True)
 
         return await self.read(content)
 

@@ -86,6 +86,7 @@ class Wiring:
         log = with_names(self.log, names)
         book, passage = Book(outside, settings.api, log, names), Passage(outside, settings.api, log)
         scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
+        scheduler.lanes.budgets.total = settings.budget
         doorbell = Doorbell(scheduler.ring)
         stack.callback(doorbell.stop)
         discovery = Discovery(scheduler, store.uuid, dump_route, parse_route, self._bell(doorbell))

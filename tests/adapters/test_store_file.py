@@ -187,6 +187,8 @@ async def test_a_first_start_that_was_cut_is_begun_anew(tmp_path: Path) -> None:
 
 # --- Versions --------------------------------------------------------------------------------------------------------
 
+HAS, GETS = len(MIGRATIONS), len(MIGRATIONS) + 1
+BEFORE = f"state.db.before-{GETS:04}"
 NEXT = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN mood TEXT; UPDATE jobs SET mood = 'new';")
 
 
@@ -197,18 +199,18 @@ def upgrade(path: Path, migrations: tuple[str, ...] = NEXT) -> None:
 def test_an_older_state_is_copied_and_then_migrated(path: Path) -> None:
     upgrade(path)
 
-    copy = path.with_name("state.db.before-0002")
+    copy = path.with_name(BEFORE)
     with closing(sqlite3.connect(path)) as new, closing(sqlite3.connect(copy)) as old:
         assert new.execute("SELECT count(*) FROM jobs WHERE mood = 'new'").fetchone() == (500,)
-        assert new.execute("PRAGMA user_version").fetchone() == (2,)
-        assert old.execute("PRAGMA user_version").fetchone() == (1,)
+        assert new.execute("PRAGMA user_version").fetchone() == (GETS,)
+        assert old.execute("PRAGMA user_version").fetchone() == (HAS,)
         assert old.execute("SELECT count(*) FROM jobs").fetchone() == (500,)
-    assert sorted(os.listdir(path.parent)) == ["state.db", "state.db.before-0002", "state.db.lock"]
+    assert sorted(os.listdir(path.parent)) == ["state.db", BEFORE, "state.db.lock"]
 
 
 async def test_the_copy_made_before_a_migration_is_a_state_again(path: Path) -> None:
     upgrade(path)
-    path.with_name("state.db.before-0002").rename(path)
+    path.with_name(BEFORE).rename(path)
 
     store = await open_state(path)
 
@@ -228,9 +230,9 @@ async def test_a_migration_that_fails_leaves_the_old_state(path: Path) -> None:
 async def test_a_newer_state_is_refused_with_both_versions(path: Path) -> None:
     upgrade(path)
 
-    with pytest.raises(StateUnusable, match=r"schema 2, and this version knows up to 1.*before-"):
+    with pytest.raises(StateUnusable, match=rf"schema {GETS}, and this version knows up to {HAS}.*before-"):
         await open_state(path)
-    with pytest.raises(StateUnusable, match="schema 2"), StateReader.open(path):
+    with pytest.raises(StateUnusable, match=f"schema {GETS}"), StateReader.open(path):
         pass
 
 

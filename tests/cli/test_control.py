@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from bulkgpt_watchd.cli.words import local
 from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble
 from bulkgpt_watchd.web.control import application, serve_socket
 from tests.cli.conftest import Bed
@@ -115,7 +116,20 @@ async def listening(path: Path, answer: dict[str, Any] | Exception) -> Any:
             {"until": None},
             "paused: route leads, until `bulkgpt-watchd resume`\n",
         ),
-        (("resume",), "resume", {"route": None}, {"route": None}, "going on: all routes\n"),
+        (
+            ("resume",),
+            "resume",
+            {"route": None, "over_budget": False},
+            {"route": None},
+            "going on: all routes\n",
+        ),
+        (
+            ("resume", "leads", "--over-budget"),
+            "resume",
+            {"route": "leads", "over_budget": True},
+            {"route": "leads", "over_budget_until": "2026-11-25T00:00:00.000Z"},
+            f"going on: route leads, over budget until {local(1_795_564_800.0)}\n",
+        ),
         (("scan",), "scan", {"route": None}, {"routes": ["leads", "b"]}, "looking at leads, b\n"),
         (("adopt", "leads"), "adopt", {"route": "leads"}, {"route": "leads"}, "adopted: route leads\n"),
         (("reload",), "reload", {}, {"routes": ["leads"], "needs_restart": []}, "reloaded; routes: leads\n"),

@@ -72,10 +72,10 @@ def test_the_version_is_told() -> None:
 
 
 def test_a_command_that_is_not_there_is_told_with_the_nearest() -> None:
-    ran = invoke("statsu")
+    ran = invoke("reprot")
 
     assert (ran.exit_code, ran.stdout) == (2, "")
-    assert "No such command 'statsu'. Did you mean 'status'?" in ran.stderr
+    assert "No such command 'reprot'. Did you mean 'report'?" in ran.stderr
 
 
 def test_nothing_at_all_shows_the_help_as_a_mistake_of_usage() -> None:

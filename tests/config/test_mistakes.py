@@ -24,10 +24,22 @@ MistakesOf = Callable[[str | bytes], list[str]]
         ("api: {timout: 1s}", "1:7: api.timout: unknown key; did you mean 'timeout'?"),
         ("settle: 1s", "1:1: settle: unknown key here; did you mean 'defaults.settle'?"),
         ("frobnicate: 1", "1:1: frobnicate: unknown key"),
-        ("budget: {rows_per_day: 5}", "1:1: budget: not implemented in this version; leave it out"),
+        ("budget: {rows_per_day: 0}", "1:24: budget.rows_per_day: must be at least 1"),
+        ("budget: {row_per_day: 5}", "1:10: budget.row_per_day: unknown key; did you mean 'rows_per_day'?"),
         ("notify: {}", "1:1: notify: not implemented in this version; leave it out"),
         ("defaults: {split: {mode: auto}}", "1:12: defaults.split: not implemented in this version; leave it out"),
-        ("defaults: {keep: {}}", "1:12: defaults.keep: not implemented in this version; leave it out"),
+        (
+            "defaults: {keep: {history: 1h}}",
+            "1:28: defaults.keep.history: history (1h) must not be shorter than duplicate_window (12h)",
+        ),
+        (
+            "defaults: {duplicate_window: 365d}",
+            "1:30: defaults.duplicate_window: history (180d) must not be shorter than duplicate_window (365d)",
+        ),
+        (
+            "defaults: {keep: {archive: 200d}}",
+            "1:28: defaults.keep.archive: history (180d) must not be shorter than archive (200d): it says what is ours",
+        ),
         (
             "defaults: {csv: {encoding: auto}}",
             "1:18: defaults.csv.encoding: not implemented in this version; leave it out",

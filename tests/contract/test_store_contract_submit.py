@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
+from bulkgpt_watchd.core.budget import Overrun, Spent
 from bulkgpt_watchd.core.errors import SourceChanged
 from bulkgpt_watchd.core.events import Accepted, GaveUp, Passed
 from bulkgpt_watchd.core.job import Job, State
@@ -19,6 +20,10 @@ def no_obstacle(_twins: Sequence[Job]) -> Job | None:
     return None
 
 
+def no_budget(_spent: Mapping[str, Spent]) -> Overrun | None:
+    return None
+
+
 def passed(job: Job) -> Change:
     return step(job, Passed("v0#W"), state=State.SUBMITTING, due_at=None, workflow_id="v0#W")
 
@@ -27,7 +32,7 @@ async def test_a_submit_without_obstacle_passes(store: Store) -> None:
     job = sample_job("aaaa1111", state=State.READY)
     await store.add([job])
 
-    assert await store.pass_point(passed(job), max_outstanding=1, obstacle=no_obstacle) is None
+    assert await store.pass_point(passed(job), max_outstanding=1, obstacle=no_obstacle, overrun=no_budget) is None
 
     assert await store.get(job.id) == passed(job).new
     assert [line.event for line in await store.journal(job.id)] == ["passed"]
@@ -38,7 +43,7 @@ async def test_a_twin_that_stands_in_the_way_stops_a_submit(store: Store) -> Non
     job = sample_job("aaaa1111", state=State.READY, sha256="a" * 64)
     await store.add([twin, job])
 
-    stopped = await store.pass_point(passed(job), max_outstanding=9, obstacle=lambda twins: twins[0])
+    stopped = await store.pass_point(passed(job), max_outstanding=9, obstacle=lambda twins: twins[0], overrun=no_budget)
 
     assert stopped == twin
     assert await store.get(job.id) == job
@@ -49,7 +54,7 @@ async def test_outstanding_tasks_of_any_route_stop_a_submit(store: Store, state:
     job = sample_job("aaaa1111", state=State.READY)
     await store.add([sample_job("running0", state=state, route="other"), job])
 
-    assert await store.pass_point(passed(job), max_outstanding=1, obstacle=no_obstacle) == 1
+    assert await store.pass_point(passed(job), max_outstanding=1, obstacle=no_obstacle, overrun=no_budget) == 1
 
     assert await store.get(job.id) == job
 
@@ -59,7 +64,7 @@ async def test_of_two_submits_at_once_the_last_place_takes_one(store: Store) -> 
     await store.add(jobs)
 
     told = await asyncio.gather(
-        *(store.pass_point(passed(job), max_outstanding=1, obstacle=no_obstacle) for job in jobs)
+        *(store.pass_point(passed(job), max_outstanding=1, obstacle=no_obstacle, overrun=no_budget) for job in jobs)
     )
 
     assert sorted(map(repr, told)) == ["1", "None"]
@@ -71,7 +76,7 @@ async def test_a_submit_of_a_stale_row_is_told_before_anything_else(store: Store
     await store.save(step(job))
 
     with pytest.raises(SourceChanged):
-        await store.pass_point(passed(job), max_outstanding=0, obstacle=lambda _: job)
+        await store.pass_point(passed(job), max_outstanding=0, obstacle=lambda _: job, overrun=no_budget)
 
 
 async def test_an_obstacle_that_fails_writes_nothing(store: Store) -> None:
@@ -79,7 +84,7 @@ async def test_an_obstacle_that_fails_writes_nothing(store: Store) -> None:
     await store.add([job])
 
     with pytest.raises(ZeroDivisionError):
-        await store.pass_point(passed(job), max_outstanding=9, obstacle=lambda _: 1 // 0)  # type: ignore[arg-type, return-value]
+        await store.pass_point(passed(job), max_outstanding=9, obstacle=lambda _: 1 // 0, overrun=no_budget)  # type: ignore[arg-type, return-value]
 
     assert await store.get(job.id) == job
 
@@ -158,3 +163,110 @@ async def test_an_answer_for_a_stale_row_writes_nothing(store: Store) -> None:
     await store.save(step(job))
 
     assert await store.accept(accepted(job), holders_are_not_expected) == ()
+
+
+# --- the ledger -------------------------------------------------------------------------------------------------------
+
+DAY_S = 86_400.0
+AT = 20_000 * DAY_S
+
+
+def passes(job: Job, at: float = AT) -> Change:
+    return step(job, Passed("v0#W"), state=State.SUBMITTING, due_at=None, workflow_id="v0#W", passed_at=at)
+
+
+async def test_a_submit_counts_for_its_day_and_route_until_it_is_refused(store: Store) -> None:
+    jobs = [sample_job(f"job{number:05}", state=State.READY, rows=7, route=f"r{number % 2}") for number in range(3)]
+    await store.add(jobs)
+
+    for job in jobs:
+        assert await store.pass_point(passes(job), max_outstanding=9, obstacle=no_obstacle, overrun=no_budget) is None
+    assert await store.spent(AT + 5) == {"r0": Spent(14, 2), "r1": Spent(7, 1)}
+    assert await store.spent(AT + DAY_S) == {}
+
+    await store.save(step(passes(jobs[0]).new, state=State.READY))
+    await store.save(step(passes(jobs[1]).new, GaveUp("submission_unknown", "lost"), state=State.FAILING))
+    assert await store.spent(AT) == {"r0": Spent(7, 1), "r1": Spent(7, 1)}
+
+
+async def test_a_submit_beyond_the_budget_is_not_written(store: Store) -> None:
+    first, second = (sample_job(f"job{number:05}", state=State.READY, rows=7) for number in range(2))
+    await store.add([first, second])
+    over = Overrun("leads", "rows", 10, 7, 7)
+    await store.pass_point(passes(first), max_outstanding=9, obstacle=no_obstacle, overrun=no_budget)
+    asked: list[dict[str, Spent]] = []
+
+    def is_over(spent: Mapping[str, Spent]) -> Overrun | None:
+        asked.append(dict(spent))
+        return over
+
+    told = await store.pass_point(passes(second), max_outstanding=9, obstacle=no_obstacle, overrun=is_over)
+
+    assert told == over
+    assert asked == [{"leads": Spent(7, 1)}]
+    assert await store.get(second.id) == second
+    assert await store.spent(AT) == {"leads": Spent(7, 1)}
+
+
+async def test_of_two_submits_at_once_the_budget_takes_one(store: Store) -> None:
+    jobs = [sample_job(f"job{number:05}", state=State.READY, rows=7) for number in range(2)]
+    await store.add(jobs)
+
+    def is_over(spent: Mapping[str, Spent]) -> Overrun | None:
+        return Overrun("leads", "rows", 10, 7, 7) if spent else None
+
+    told = await asyncio.gather(
+        *(store.pass_point(passes(job), max_outstanding=9, obstacle=no_obstacle, overrun=is_over) for job in jobs)
+    )
+
+    assert sum(1 for each in told if each is None) == 1
+
+
+async def test_a_change_that_is_not_written_is_not_counted(store: Store) -> None:
+    job = sample_job("aaaa1111", state=State.READY, rows=7)
+    await store.add([job])
+    await store.save(step(job))
+
+    assert not await store.save(passes(job))
+
+    assert await store.spent(AT) == {}
+
+
+# --- forgetting -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_ended_is_given_page_by_page_the_first_to_end_first(store: Store) -> None:
+    ends = [5.0, 3.0, 3.0, 4.0, 9.0]
+    jobs = [sample_job(f"job{n:05}", state=State.DONE, ended_at=at, due_at=None) for n, at in enumerate(ends)]
+    others = [sample_job("other000", route="other", state=State.DONE, ended_at=1.0), sample_job("waits000")]
+    failing = sample_job("failing0", state=State.FAILING, ended_at=1.0)
+    await store.add([*jobs, *others, failing])
+
+    found, last = [], None
+    while page := await store.ended("leads", 9.0, after=last, limit=2):
+        found += [job.id for job in page]
+        last = page[-1]
+
+    assert found == ["job00001", "job00002", "job00003", "job00000"]
+
+
+async def test_what_stands_in_the_archive_is_given(store: Store) -> None:
+    done = {"state": State.DONE, "due_at": None, "ended_at": 3.0}
+    there = sample_job("there000", archive_path="/a/x.csv", **done)
+    await store.add([there, sample_job("cleared0", **done), sample_job("late0000", **{**done, "ended_at": 7.0})])
+
+    assert await store.archived("leads", 5.0, limit=9) == [there]
+
+
+async def test_a_forgotten_job_takes_its_journal_along_and_leaves_the_ledger(store: Store) -> None:
+    job, other = (sample_job(job_id, state=State.READY, rows=7) for job_id in ("aaaa1111", "bbbb2222"))
+    await store.add([job, other])
+    await store.save(passes(job))
+    stale, job = job, passes(job).new
+
+    assert await store.forget([job, stale, other]) == [job, other]
+
+    assert await store.get(job.id) is None
+    assert await store.journal(job.id) == []
+    assert await store.counts() == {}
+    assert await store.spent(AT) == {"leads": Spent(7, 1)}

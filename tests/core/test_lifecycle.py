@@ -123,7 +123,7 @@ def test_only_an_answer_or_a_restart_moves_what_passed_the_point_of_no_return() 
 
 def test_only_a_person_moves_a_failed_job_on() -> None:
     assert TRANSITIONS[State.FAILED].keys() == {e.Recalled, e.Abandoned, e.Superseded}
-    assert TRANSITIONS[State.DONE].keys() == {e.Reopened}
+    assert TRANSITIONS[State.DONE].keys() == {e.Reopened, e.Cleared}
     assert TRANSITIONS[State.WITHDRAWN] == {}
 
 

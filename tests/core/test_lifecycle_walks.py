@@ -48,6 +48,7 @@ ROUNDS: tuple[Event, ...] = (
     e.Restored(),
     e.Resumed(),
     e.Reopened(),
+    e.Cleared(),
     e.Abandoned(),
 )
 ENDS: tuple[Event, ...] = (e.Vanished(), e.Archived(), e.Superseded("b"))

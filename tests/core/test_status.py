@@ -13,7 +13,8 @@ import pytest
 from bulkgpt_watchd.core import gate as rules
 from bulkgpt_watchd.core.gate import Gate
 from bulkgpt_watchd.core.job import Job, State
-from bulkgpt_watchd.core.status import EVERY_ROUTE, status
+from bulkgpt_watchd.core.routes import EVERY_ROUTE
+from bulkgpt_watchd.core.status import status
 from tests.core.any_jobs import NOW
 from tests.sample_jobs import sample_job
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, TypeVar, cast
 
 from bulkgpt_watchd.adapters.sqlite import SqliteStore
 from bulkgpt_watchd.adapters.sqlite_thread import CommitThread
+from bulkgpt_watchd.core.budget import Overrun, Spent
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.ports import Change
@@ -166,10 +167,18 @@ class FusedStore(SqliteStore):
         return await self._bounded(_name_of(change), super().save(change))
 
     async def pass_point(
-        self, change: Change, *, max_outstanding: int, obstacle: Callable[[Sequence[Job]], Job | None]
-    ) -> Job | int | None:
-        call = super().pass_point(change, max_outstanding=max_outstanding, obstacle=obstacle)
+        self,
+        change: Change,
+        *,
+        max_outstanding: int,
+        obstacle: Callable[[Sequence[Job]], Job | None],
+        overrun: Callable[[Mapping[str, Spent]], Overrun | None],
+    ) -> Job | Overrun | int | None:
+        call = super().pass_point(change, max_outstanding=max_outstanding, obstacle=obstacle, overrun=overrun)
         return await self._bounded(_name_of(change), call)
+
+    async def forget(self, jobs: Sequence[Job]) -> list[Job]:
+        return await self._bounded("forget", super().forget(jobs))
 
     async def accept(self, change: Change, settle: Callable[[Sequence[Job]], tuple[Change, ...]]) -> tuple[Change, ...]:
         return await self._bounded(_name_of(change), super().accept(change, settle))

@@ -68,6 +68,7 @@ async def tell(
         assert tree_of(place)[f"{stands}.error.json"] == b"submission_unknown", lived.kills
     if doubts:
         await _resolve(place, story, lived)
+    check_ledger(place, lived)
     return lived
 
 
@@ -107,6 +108,15 @@ def check_instant(place: Place, story: Story, lived: Lived) -> None:
     whole = [found for end in (story.ends, story.resolved or {}) for name, found in end.items() if "/outbox/" in name]
     results = {name: found for name, found in tree.items() if "/outbox/" in name and "/." not in name}
     assert all(found in whole for found in results.values()), (lived.kills, results)
+
+
+def check_ledger(place: Place, lived: Lived) -> None:
+    """Hold the ledger against what BulkGPT bills, whenever we died; nothing is left open in it."""
+    with StateReader.open(place.state) as state:
+        lines = state.ledger("")
+    told = {what: sum(getattr(line, f"{what}_files") for line in lines) for what in ("accepted", "doubt")}
+    assert told == {"accepted": len(place.api.accepted), "doubt": 0}, (lived.kills, lines)
+    assert all(line.submitted_files == line.accepted_files + line.refused_files for line in lines), lived.kills
 
 
 def may_be_sent(steps: list[str], job_id: str, *, is_on_network: bool) -> bool:

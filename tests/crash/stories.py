@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulkgpt_watchd.config.route import CsvSettings, ReadySettings, ResultSettings
+from bulkgpt_watchd.config.route import BudgetSettings, CsvSettings, ReadySettings, ResultSettings
 from bulkgpt_watchd.core.errors import OutcomeUnknown, Refused, Unavailable
-from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.job import TERMINAL, Job, State
 from bulkgpt_watchd.sandbox import answer
 from tests.crash.fuse import Refusal, on_local_disk
 from tests.daemon import Daemon, Place
@@ -110,6 +110,14 @@ async def pay_again(daemon: Daemon) -> None:
     job = await daemon.job("a.csv")
     if job.code == "task_error":
         await daemon.acts.retry("a person", [job.id], pay_again=True)
+
+
+async def let_go(daemon: Daemon) -> None:
+    """Let the budget go once one file has ended; until then nothing more was paid."""
+    if not daemon.place.told("budget.lifted"):
+        await daemon.run_until(lambda: any(daemon.scheduler.book.counts["leads", state] for state in TERMINAL))
+        assert len(daemon.place.api.accepted) <= 1
+        await daemon.acts.resume("a person", "leads", over_budget=True)
 
 
 async def redeliver(daemon: Daemon) -> None:
@@ -265,6 +273,12 @@ async def delivered_and_fetched(place: Place) -> None:
     place.log("result.fetched")
 
 
+async def drop_beyond_the_budget(place: Place) -> None:
+    place.route(budget=BudgetSettings(files_per_day=1))
+    place.drop("a.csv", CSV)
+    place.drop("b.csv", OTHER)
+
+
 async def delivered(place: Place) -> None:
     place.drop("a.csv", CSV)
     await _lived(place)
@@ -363,6 +377,9 @@ STORIES: dict[str, Story] = {
     "redeliver in part": Story(failed_for_one_row, archived(result=answer(CSV, rows_failed=1)), take_what_there_is),
     "duplicate": Story(dropped_twice, {**archived(), **failed("duplicate", name="b.csv")}, contents=(CSV, CSV)),
     "retry --pay-again": Story(ended_in_error, archived(), pay_again, most_paid=2),
+    "over budget": Story(
+        drop_beyond_the_budget, {**archived(), **archived(OTHER, "b.csv")}, let_go, contents=(CSV, OTHER)
+    ),
     "older state": Story(older_state_restored, failed("submission_unknown"), resolved=archived()),
     "state lost": Story(
         state_lost,

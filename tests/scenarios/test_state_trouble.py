@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from bulkgpt_watchd.adapters.sqlite import SqliteStore
+from bulkgpt_watchd.config import BudgetSettings
+from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.sandbox import answer
@@ -45,6 +47,29 @@ async def test_a_file_goes_its_way_and_is_paid_once(place: Place, write: str) ->
     assert len(place.api.accepted) == 1
     counts = {key: number for key, number in daemon.scheduler.book.counts.items() if number}
     assert counts == await daemon.store.counts() == {("leads", State.DONE): 1}
+    spent = await daemon.store.spent(place.clock.now())
+    assert {route: used for (_, route), used in daemon.scheduler.book.spent.items()} == spent == {"leads": Spent(3, 1)}
+
+
+async def test_a_full_disk_at_the_point_of_no_return_spends_nothing(place: Place) -> None:
+    place.route(budget=BudgetSettings(files_per_day=1))
+    place.drop("a.csv", CSV)
+    daemon = await place.start()
+    pass_point, is_full = daemon.store.pass_point, True
+
+    async def full(*args: Any, **named: Any) -> Any:
+        if is_full:
+            raise DiskTrouble("no space left on device")
+        return await pass_point(*args, **named)
+
+    daemon.store.pass_point = full  # type: ignore[method-assign]  # the disk is full for a while
+    await daemon.run_for(3600.0)
+    assert await daemon.store.spent(place.clock.now()) == {}
+    assert daemon.scheduler.book.spent == {}
+
+    is_full = False
+    await daemon.run_to_idle()
+    assert len(place.api.accepted) == 1
 
 
 async def test_a_fact_that_could_not_be_written_is_written_later(place: Place) -> None:

@@ -1,0 +1,315 @@
+"""`report` and `state`, as they are typed."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import os
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bulkgpt_watchd.cli.status import Seen, screen
+from bulkgpt_watchd.cli.words import local
+from bulkgpt_watchd.core.budget import Spent
+from bulkgpt_watchd.core.events import Accepted, Delivered, GaveUp, Passed
+from bulkgpt_watchd.core.job import Job, State
+from bulkgpt_watchd.core.ledger import AMOUNTS, day_of
+from bulkgpt_watchd.core.ports import Change
+from bulkgpt_watchd.core.status import status
+from tests.adapters.open_state import open_state
+from tests.cli.conftest import Bed
+from tests.cli.live import live
+from tests.sample_jobs import sample_job, step
+
+DAY_S = 86_400.0
+TODAY = time.time()
+YESTERDAY = TODAY - DAY_S
+
+
+def submitted(job_id: str, at: float, rows: int, *, route: str = "leads", workflow_id: str = "w") -> list[Change]:
+    """Give the changes of a job that was accepted and delivered with one bad row."""
+    job = sample_job(job_id, state=State.READY, rows=rows, route=route)
+    passed = step(job, Passed(workflow_id), state=State.SUBMITTING, passed_at=at, workflow_id=workflow_id)
+    accepted = step(passed.new, Accepted("t"), state=State.SUBMITTED, task_id="t")
+    complete = replace(accepted.new, rows_ok=rows - 1, rows_total=rows, completed_at=at + 1)
+    delivered = step(complete, Delivered(None), state=State.DELIVERED, delivered_at=at + 2)
+    return [passed, accepted, delivered]
+
+
+def lost(job_id: str, at: float, rows: int) -> list[Change]:
+    """Give the changes of a job in doubt."""
+    [passed, *_] = submitted(job_id, at, rows)
+    return [passed, step(passed.new, GaveUp("submission_unknown", "lost"), state=State.FAILING)]
+
+
+@pytest.fixture
+def paid(bed: Bed) -> Bed:
+    """Give a state with two days of submits on two routes, one of them renamed."""
+    changes = [
+        *submitted("aaaa1111", YESTERDAY, 1000),
+        *submitted("bbbb2222", TODAY, 20, workflow_id="v"),
+        *submitted("cccc3333", TODAY, 3),
+        *submitted("dddd4444", TODAY, 7, route="key-of-old"),
+        *lost("eeee5555", TODAY, 50),
+        *submitted("ffff6666", TODAY - 40 * DAY_S, 9),
+    ]
+    jobs = {change.old.id: change.old for change in reversed(changes)}
+    bed.remember(*jobs.values(), changes=changes, facts={"names": {"leads": "leads", "key-of-old": "new name"}})
+    return bed
+
+
+def test_the_report_has_a_line_for_each_day_and_route_and_a_total(paid: Bed) -> None:
+    ran = paid.cli("report")
+    hint = "their answer was lost. See: bulkgpt-watchd jobs --state submission_unknown"
+
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines() == [
+        "DAY (UTC)   ROUTE     FILES   ROWS   GOOD  FAILED  REFUSED  IN DOUBT",
+        f"{day_of(YESTERDAY)}  leads         1  1,000    999       1        0         0",
+        f"{day_of(TODAY)}  leads         2     23     21       2        0         1",
+        f"{day_of(TODAY)}  new name      1      7      6       1        0         0",
+        "total                     4  1,030  1,026       4        0         1",
+        "",
+        "FILES and ROWS were accepted, and so billed; GOOD and FAILED are rows of results that were delivered.",
+        f"1 file with 50 rows may be billed too: {hint}",
+    ]
+
+
+def test_the_report_as_csv_is_read_by_programs(paid: Bed) -> None:
+    rows = list(csv.DictReader(io.StringIO(paid.cli("report", "--csv", "--since", "60d").stdout)))
+
+    assert list(rows[0]) == ["day", "route", "workflow_id", *AMOUNTS]
+    assert [(row["day"], row["route"], row["workflow_id"], row["accepted_rows"]) for row in rows] == [
+        (day_of(TODAY - 40 * DAY_S), "leads", "w", "9"),
+        (day_of(YESTERDAY), "leads", "w", "1000"),
+        (day_of(TODAY), "leads", "v", "20"),
+        (day_of(TODAY), "leads", "w", "3"),
+        (day_of(TODAY), "new name", "w", "7"),
+    ]
+
+
+def test_the_report_as_json_has_totals_and_what_may_be_billed_apart(paid: Bed) -> None:
+    content = json.loads(paid.cli("report", "--json", "--route", "leads").stdout)
+
+    assert content["totals"]["accepted_rows"] == 1023
+    assert content["totals"]["accepted_rows"] == sum(row["accepted_rows"] for row in content["rows"])
+    assert content["may_be_billed"] == {"files": 1, "rows": 50}
+    assert {row["route"] for row in content["rows"]} == {"leads"}
+
+
+def test_the_report_of_a_route_that_never_was_is_66(paid: Bed) -> None:
+    ran = paid.cli("report", "--route", "nowhere")
+
+    assert ran.exit_code == 66
+    assert "there is no route 'nowhere'; there are: leads, new name" in ran.stderr
+    assert paid.cli("report", "--csv", "--json").exit_code == 2
+
+
+def test_nothing_sent_is_told_in_words(bed: Bed) -> None:
+    bed.remember()
+
+    assert bed.cli("report", "--since", "7d").stdout == f"nothing was sent since {day_of(TODAY - 7 * DAY_S)} (UTC)\n"
+    assert bed.cli("report", "--csv").stdout.count("\n") == 1
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_state_says_what_it_holds(paid: Bed) -> None:
+    ran = paid.cli("state", "check")
+    content = json.loads(paid.cli("state", "check", "--json").stdout)
+
+    assert ran.exit_code == 0
+    assert ran.stdout.splitlines()[0] == f"{paid.state} is sound"
+    assert "jobs     6 delivering" in ran.stdout
+    assert (content["ok"], content["jobs"], content["ledger"]["days"]) == (True, {"delivering": 6}, 3)
+
+
+def hurt(path: Path) -> None:
+    """Overwrite the middle of the file."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(b"\xff" * 4096)
+
+
+def miscount(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as state, state:
+        state.execute("UPDATE counts SET jobs = jobs + 1")
+
+
+def orphan(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as state, state:
+        state.execute("INSERT INTO journal VALUES (999, 1, 0.0, 'claimed', '{}')")
+
+
+@pytest.mark.parametrize("damage", [hurt, miscount, orphan])
+def test_a_damaged_state_is_74_and_says_what_to_do(paid: Bed, damage: object) -> None:
+    damage(paid.state)  # type: ignore[operator]
+
+    for arguments in (("state", "check"), ("state", "check", "--json")):
+        assert paid.cli(*arguments).exit_code == 74
+    assert "state backup" in (paid.cli("state", "check").output)
+
+
+def test_a_copy_is_a_state_again(paid: Bed) -> None:
+    copy = paid.folder / "copy.db"
+    before = os.umask(0o077)
+    ran = paid.cli("state", "backup", copy)
+    os.umask(before)
+
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert copy.stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in paid.folder.iterdir() if "copy" in path.name) == ["copy.db"]
+    report = paid.cli("report").stdout
+    copy.replace(paid.state)
+    assert paid.cli("report").stdout == report
+    assert paid.cli("state", "check").exit_code == 0
+
+
+def test_a_copy_overwrites_nothing(paid: Bed) -> None:
+    target = paid.folder / "mine.db"
+    target.write_bytes(b"mine")
+
+    ran = paid.cli("state", "backup", target)
+
+    assert ran.exit_code == 77
+    assert "is there already; nothing was written" in ran.stderr
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_copy_that_cannot_be_written_leaves_nothing(paid: Bed) -> None:
+    ran = paid.cli("state", "backup", paid.folder / "missing" / "copy.db")
+    assert (ran.exit_code, "No such file or directory" in ran.stderr) == (74, True)
+
+    hurt(paid.state)
+    ran = paid.cli("state", "backup", paid.folder / "copy.db")
+    assert ran.exit_code == 74
+    assert not [path for path in paid.folder.iterdir() if "copy" in path.name]
+
+
+async def test_a_copy_is_whole_while_the_state_is_written(bed: Bed) -> None:
+    store = await open_state(bed.state)
+    is_over = asyncio.Event()
+
+    async def write() -> int:
+        number = 0
+        while not is_over.is_set():
+            await store.add([sample_job(f"j{number + each:07}") for each in range(10)])
+            number += 10
+        return number
+
+    writing = asyncio.create_task(write())
+    for number in range(5):
+        ran = await asyncio.to_thread(bed.cli, "state", "backup", bed.folder / f"copy{number}.db")
+        assert ran.exit_code == 0, ran.output
+    is_over.set()
+    written = await writing
+    await store.close()
+
+    for number in range(5):
+        with closing(sqlite3.connect(bed.folder / f"copy{number}.db")) as copy:
+            jobs = copy.execute("SELECT count(*) FROM jobs").fetchone()[0]
+            assert jobs % 10 == 0
+            assert jobs <= written
+            assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_without_a_state_there_is_nothing_to_check_or_copy(bed: Bed) -> None:
+    for arguments in (("check",), ("backup", bed.folder / "copy.db"), ("prune",)):
+        ran = bed.cli("state", *arguments)
+        assert (ran.exit_code, "no state at" in ran.stderr) == (74, True)
+
+
+def ended(job_id: str, **fields: object) -> Job:
+    return sample_job(job_id, state=State.DONE, due_at=None, ended_at=TODAY - 100 * DAY_S, **fields)
+
+
+def test_pruning_without_a_daemon_keeps_what_is_open_or_in_error(bed: Bed) -> None:
+    error = bed.folder / "leads/error"
+    error.mkdir()
+    (error / "there.csv").touch()
+    failed = {"state": State.FAILED, "due_at": None, "ended_at": TODAY - 100 * DAY_S}
+    bed.remember(
+        ended("done0000"),
+        sample_job("there000", **failed, code="csv_empty", error_path=str(error / "there.csv")),
+        sample_job("gone0000", **failed, code="csv_empty", error_path=str(error / "gone.csv")),
+        sample_job("doubt000", **failed, code="submission_unknown"),
+        sample_job("other000", **failed, code="csv_empty", error_path="/nowhere/x.csv", route="other"),
+        sample_job("young000", **{**failed, "state": State.DONE, "ended_at": TODAY}),
+        facts={"routes": {"leads": route_of(bed)}},
+    )
+
+    trial = bed.cli("state", "prune", "--older-than", "90d", "--dry-run")
+    ran = bed.cli("state", "prune", "--older-than", "90d")
+
+    assert trial.stdout == ran.stdout.replace("were forgotten", "would be forgotten")
+    assert ran.stdout.splitlines() == [
+        "2 jobs older than 90d and `duplicate_window` were forgotten: 1 done, 1 failed",
+        "kept: 2 jobs with a file in the error folder",
+        "kept: 1 job with an open question",
+    ]
+    assert json.loads(bed.cli("state", "prune", "--json").stdout)["forgotten"] == {}
+    assert [row["job"] for row in json.loads(bed.cli("jobs", "--json").stdout)] == [
+        *("there000", "doubt000", "other000", "young000")
+    ]
+    told = bed.cli("jobs", "show", "done0000")
+    assert (told.exit_code, "one that ended long ago is forgotten (`keep.history`)" in told.stderr) == (66, True)
+
+
+def route_of(bed: Bed) -> dict[str, object]:
+    folders = {role: str(bed.folder / "leads" / role) for role in ("inbox", "outbox", "error", "archive")}
+    return {"workflow_id": "w", **folders, "work": str(bed.inbox / ".bulkgpt-watchd"), "duplicate_window": "12h"}
+
+
+async def test_pruning_and_lifting_go_through_the_daemon(bed: Bed) -> None:
+    bed.config.write_text(bed.config.read_text() + "budget: {files_per_day: 1}\n")
+    await asyncio.to_thread(bed.remember, ended("done0000"))
+    async with live(bed) as daemon:
+        daemon.drop("a.csv", "1")
+        daemon.drop("b.csv", "2")
+        await daemon.has_logged("budget.reached")
+        ran = await daemon.cli("state", "prune", "--older-than", "90d")
+        assert ran.stdout == "1 job older than 90d and `duplicate_window` were forgotten: 1 done\n"
+        told = await daemon.json("status")
+        assert (told["state"], told["budget"]["files_today"], told["budget"]["used_up"]) == ("degraded", 1, True)
+
+        ran = await daemon.cli("resume", "--over-budget")
+
+        assert ran.stdout.startswith("going on: all routes, over budget until ")
+        await daemon.until("a.csv", lambda row: row["state"] == "done")
+        await daemon.until("b.csv", lambda row: row["state"] == "done")
+        assert (await daemon.json("report"))["totals"]["accepted_files"] == 2
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_shows_what_is_used_and_what_waits() -> None:
+    now = 1_800_000_000.0
+    budget = {"rows_per_day": 10, "files_per_day": None}
+    facts = {"routes": {"leads": {"budget": budget}, "b": {"budget": budget}}, "budget": {"budget": budget}}
+    waiting = sample_job("j0000001", route="b", state=State.READY, waits_for="over budget: too many")
+    spent = {"leads": Spent(10, 1), "b": Spent(2, 1)}
+    content = status(facts, {}, [], ready=[waiting], spent=spent, now=now, is_running=True)
+
+    lines = [getattr(block, "text", block) for block in screen(Seen(content, [], now))]
+    [routes] = [block for block in screen(Seen(content, [], now)) if hasattr(block, "rows")]
+
+    assert "budget of all routes: 12 of 10 rows sent today" in lines
+    midnight = local(1_800_057_600.0)
+    assert [row[-1].text for row in routes.rows] == [  # type: ignore[union-attr]
+        "OVER BUDGET: that of all routes is used up",
+        f"OVER BUDGET until {midnight}: 10 of 10 rows sent today",
+    ]
+    assert content["problems"] == [
+        "all routes: the budget is used up: 12 of 10 rows were sent today; it goes on at 2027-01-16T00:00:00.000Z",
+        "route b: j0000001.csv waits: over budget: too many",
+        "route leads: the budget is used up: 10 of 10 rows were sent today; it goes on at 2027-01-16T00:00:00.000Z",
+    ]
