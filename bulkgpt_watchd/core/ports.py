@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from bulkgpt_watchd.core.budget import Overrun, Purse, Spent
 from bulkgpt_watchd.core.events import Event
 from bulkgpt_watchd.core.folders import Folders, Look, LookRules, Mount
+from bulkgpt_watchd.core.history import AuditLine, JournalEntry
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.keep import Ended
 from bulkgpt_watchd.core.wire import TaskStatus
@@ -156,30 +157,6 @@ class Want:
     state: State
     route: str
     limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """
-    Hold one line of a job's history.
-
-    Shape: *event* is the class's name as words (`gave_up`); *facts* are its fields without those that are None or ().
-    """
-
-    at: float
-    event: str
-    facts: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditLine:
-    """Hold what a person did, and to what."""
-
-    at: float
-    by: str
-    action: str
-    target: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bulkgpt_watchd.core.history import JournalEntry
 from bulkgpt_watchd.core.job import SHOWN_AS, Job, State
 from bulkgpt_watchd.core.names import base_name, printable
 from bulkgpt_watchd.core.outcomes import what_to_do
-
-if TYPE_CHECKING:
-    from bulkgpt_watchd.core.ports import JournalEntry
 
 SCHEMA = 1
 """Version of the error file and the receipt (contract: folders of a route)."""

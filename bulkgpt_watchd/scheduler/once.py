@@ -48,8 +48,8 @@ class Once:
         """Give the exit code; None while there is something to wait for."""
         scheduler = self.scheduler
         for name, inbox in scheduler.inboxes.items():
-            if name in scheduler.looking or inbox.reason == NOT_LOOKED_AT:
-                return None
+            if inbox.reason == NOT_LOOKED_AT or (inbox.reason is None and name in scheduler.looking):
+                return None  # a route that cannot be used is looked at again and again: each look may hang for long
             if self._may_settle(name):
                 return None
         if self._is_busy():

@@ -38,13 +38,16 @@ async def test_what_is_asked_while_a_commit_is_made_shares_the_next(store: Sqlit
     jobs = [sample_job(f"job{number:05}") for number in range(200)]
     await store.add(jobs)
     before = store.commits
-    goes_on = threading.Event()
+    has_begun, goes_on = threading.Event(), threading.Event()
 
     def holds_up(_twins: Sequence[Job]) -> None:
+        has_begun.set()
         goes_on.wait()
 
     passes = store.pass_point(step(jobs[0]), max_outstanding=1, obstacle=holds_up, overrun=lambda _: None)
     asked = [asyncio.ensure_future(passes)]
+    while not has_begun.is_set():  # noqa: ASYNC110  # it is in another thread
+        await asyncio.sleep(0)
     for job in jobs[1:]:
         await asyncio.sleep(0)  # each in a turn of its own
         asked.append(asyncio.ensure_future(store.save(step(job, state=State.CLAIMED))))

@@ -13,7 +13,6 @@ import pytest
 
 from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown, Unavailable
 from bulkgpt_watchd.core.job import State
-from bulkgpt_watchd.scheduler import inbox as inboxes
 from bulkgpt_watchd.scheduler.once import GATE_SHUT, HELD, Once
 from tests.adapters.kernels import Failing, Hooked
 from tests.daemon import STEPS, Daemon, Place
@@ -183,8 +182,8 @@ class Hanging(Hooked):
         return super().around(name, call, *args, **named)
 
 
-async def test_a_share_that_hangs_is_11_and_the_others_are_done(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inboxes, "LOOK_DEADLINE_S", 0.2)
+async def test_a_share_that_hangs_is_11_and_the_others_are_done(place: Place) -> None:
+    place.deadline_share = 0.01
     place.drop("a.csv", b"a\n1\n", "share")
     place.drop("b.csv", b"a\n2\n")
     kernel = Hanging("share")

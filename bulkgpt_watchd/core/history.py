@@ -1,0 +1,31 @@
+"""Say what is kept of the past: what happened to a job, and what people did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """
+    Hold one line of a job's history.
+
+    Shape: *event* is the class's name as words (`gave_up`); *facts* are its fields without those that are None or ().
+    """
+
+    at: float
+    event: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """Hold what a person did, and to what."""
+
+    at: float
+    by: str
+    action: str
+    target: str
+    detail: str
