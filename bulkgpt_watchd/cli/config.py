@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bulkgpt_watchd.cli.dropin import systemd
 from bulkgpt_watchd.cli.ending import CONFIG_WRONG
 from bulkgpt_watchd.cli.options import config_option, config_path, examples, json_option, load_settings
 from bulkgpt_watchd.cli.words import count
@@ -120,3 +121,6 @@ def example() -> None:
     from bulkgpt_watchd.config.example import example as write_example
 
     click.echo(write_example(), nl=False)
+
+
+config.add_command(systemd)

@@ -7,13 +7,13 @@ Nothing is decided here: settings come in, ports are opened in order, the loop r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -21,13 +21,13 @@ from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
-from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.keeping import Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.once import HELD, Once
+from bulkgpt_watchd.service.heartbeat import Heartbeat, status_line
 from bulkgpt_watchd.service.monitoring import Monitoring
 from bulkgpt_watchd.service.serving import Serving
 from bulkgpt_watchd.service.wiring import Wiring, open_socket
@@ -72,6 +72,7 @@ class Service:
     acts: Acts = field(init=False)
     monitoring: Monitoring = field(init=False)
     serving: Serving = field(init=False)
+    _heart: Heartbeat = field(init=False)
     _opened_with: Settings = field(init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -88,14 +89,16 @@ class Service:
         if has_signals:
             self._take_signals()  # before anything is opened: a stop that comes meanwhile is obeyed once all is open
         self.log("daemon.started", "info", version=__version__, config=str(self.config_path), pid=os.getpid())
+        self._heart = Heartbeat(self.environ)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._heart.beating())  # first, so that it is the last to end
             await self._open(stack, serves=not once)
             await self._ready()
             if once:
                 code = await self._run_once(timeout_s)
             else:
                 code = await self._run_until_stopped()
-            systemd.notify(self.environ, STOPPING=1)
+            self._heart.stopping()
             self.log("daemon.stopping", "info", in_progress=len(self.scheduler.running))
         self.log("daemon.stopped", "info", exit_code=code)
         return code
@@ -116,6 +119,7 @@ class Service:
         self._opened_with = settings = self.settings
         wiring = Wiring(settings, lambda: read_api_key(self.settings, self.environ).value, self.log)
         self.scheduler, self.discovery, self.monitoring = await wiring.open(stack)
+        self._heart.watch(partial(self.scheduler.outside.store.get, ""), partial(status_line, self.scheduler))
         for warning in read_api_key(settings, self.environ).warnings:
             self.log("key.warning", "warning", reason=warning)
         await self.discovery.start(settings.routes)
@@ -143,7 +147,7 @@ class Service:
 
     async def _ready(self) -> None:
         self.log("daemon.ready", "info", routes=[route.name for route in self.settings.routes])
-        systemd.notify(self.environ, READY=1, STATUS=f"{len(self.settings.routes)} routes")
+        self._heart.ready()
         self.started.set()
 
     def _configure_log(self) -> None:
@@ -183,7 +187,6 @@ class Service:
     async def _run_until_stopped(self) -> int:
         loop = asyncio.create_task(self.scheduler.run())
         stop = asyncio.create_task(self._stop.wait())
-        beat = asyncio.create_task(self._feed_watchdog())
         try:
             await asyncio.wait({loop, stop}, return_when=asyncio.FIRST_COMPLETED)
             if loop.done():
@@ -191,9 +194,8 @@ class Service:
         finally:
             self.scheduler.book.is_stopping = True
             self.scheduler.wake.set()
-            for task in (stop, beat):
-                task.cancel()
-            await asyncio.gather(loop, stop, beat, return_exceptions=True)
+            stop.cancel()
+            await asyncio.gather(loop, stop, return_exceptions=True)
         return 0
 
     async def _run_once(self, timeout_s: float | None) -> int:
@@ -215,16 +217,7 @@ class Service:
                 continue
         return HELD  # told to stop before all had ended
 
-    async def _feed_watchdog(self) -> None:
-        """Tell systemd that the loop turns and the store's thread answers; a full disk must not get us killed."""
-        interval_s = systemd.watchdog_interval_s(self.environ)
-        while interval_s is not None:
-            with contextlib.suppress(DiskTrouble):
-                await self.scheduler.outside.store.get("")
-            systemd.notify(self.environ, WATCHDOG=1)
-            await asyncio.sleep(interval_s)
-
-    # --- reload -----------------------------------------------------------------------------------------------------
+    # --- reload -------------------------------------------------------------------------------------------------------
 
     async def reload(self, by: str = "SIGHUP") -> dict[str, Any]:
         """

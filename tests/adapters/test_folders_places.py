@@ -213,6 +213,37 @@ def test_a_path_lies_on_the_longest_and_last_mount_point(path: str, mount: Mount
     assert parse_mountinfo(MOUNTINFO, path) == mount
 
 
+STRICT = b"""\
+20 1 254:0 / / ro - ext4 /dev/vda ro
+21 20 0:50 / /srv/share rw - cifs //nas/share rw
+22 20 254:0 /srv /srv rw - ext4 /dev/vda rw
+23 22 0:50 / /srv/share rw - cifs //nas/share rw
+24 20 0:30 / /home ro - tmpfs tmpfs ro
+25 24 254:0 /home/anna/in /home/anna/in rw - ext4 /dev/vda rw
+26 20 254:0 /elsewhere /mnt rw - ext4 /dev/vda rw
+27 20 254:0 /gone//deleted /data rw - ext4 /dev/vda rw
+"""
+"""What a service sees with ProtectSystem=strict, ProtectHome=tmpfs, ReadWritePaths= and BindPaths=."""
+
+
+@pytest.mark.parametrize(
+    ("path", "point", "fstype"),
+    [
+        ("/srv/leads", "/", "ext4"),
+        ("/srv/share/in", "/srv/share", "cifs"),
+        ("/home/anna/in", "/", "ext4"),
+        ("/home/bert/in", "/home", "tmpfs"),
+        ("/mnt/in", "/mnt", "ext4"),
+        ("/data", "/data", "ext4"),
+    ],
+)
+def test_a_mount_that_shows_what_was_there_anyway_is_no_other_place(path: str, point: str, fstype: str) -> None:
+    """So a route lies where it did, whatever its unit protects; another folder of the same disk is another place."""
+    mount = parse_mountinfo(STRICT, path)
+
+    assert (mount.point, mount.fstype) == (point, fstype)
+
+
 def test_a_folder_lies_where_the_kernel_says(place: Path) -> None:
     os.symlink("/", place / "link")
     mount_of = LocalFolders().mount_of

@@ -12,6 +12,8 @@ import pytest
 from bulkgpt_watchd.sandbox import Sandbox, SandboxOptions
 from tests.system.bed import KEY, Bed
 from tests.system.bulk import bulk
+from tests.system.host import Host
+from tests.system.machine import Machine, why_not
 
 
 @pytest.fixture
@@ -45,3 +47,15 @@ def other_disk(tmp_path: Path) -> Iterator[Path]:
     assert place.stat().st_dev != tmp_path.stat().st_dev, "set TMPDIR to a disk"
     yield place
     shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """Give a machine with the service on it; what a test changes there, it puts back."""
+    if reason := why_not():
+        pytest.skip(reason)
+    machine = Machine(tmp_path_factory.mktemp("machine"))
+    with machine.booted():
+        host = Host(machine)
+        host.install()
+        yield host

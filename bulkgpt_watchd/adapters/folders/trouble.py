@@ -26,6 +26,8 @@ BUSY = frozenset({errno.EBUSY, errno.EAGAIN, errno.ESTALE, errno.ETXTBSY})
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 """On a user's file these mean the same as BUSY: SMB says "access denied" of a file that is open elsewhere."""
 
+READ_ONLY = " (where only the service finds it so, its unit must allow it: see `bulkgpt-watchd config systemd`)"
+
 NO_FILES_FAULT = frozenset({
     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN, errno.ETIMEDOUT,
 })  # fmt: skip
@@ -41,7 +43,8 @@ def told(error: OSError, doing: str, path: str | Path) -> str:
     """Say what was not possible, where, and why."""
     reason = (error.strerror or str(error)).lower()
     user = f" for {who()}" if error.errno in FORBIDDEN else ""
-    return f"cannot {doing} {shown(path)}: {reason}{user}"
+    advice = READ_ONLY if error.errno == errno.EROFS else ""
+    return f"cannot {doing} {shown(path)}: {reason}{user}{advice}"
 
 
 def right_missing(error: OSError, doing: str, folder: str | Path, rights: str) -> str:
