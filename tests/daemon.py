@@ -19,7 +19,7 @@ from bulkgpt_watchd.effects import Outside
 from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.discovery import Discovery
-from bulkgpt_watchd.scheduler.inbox import Inbox
+from bulkgpt_watchd.scheduler.inbox import NOT_LOOKED_AT, Inbox
 from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.passing import Passage
@@ -142,7 +142,7 @@ class Place:
             limit_s = None if deadline_s is None else deadline_s * self.deadline_share
             return threads.run(route, partial(function, *args, **named), deadline_s=limit_s)
 
-        outside = Outside(self.api, folders, store, self.clock, run)
+        outside = Outside(self.api, folders, store, self.clock, run, threads.later)
         names: dict[str, str] = {}
         log = with_names(self.log, names)
         book, passage = Book(outside, self.settings, log, names), Passage(outside, self.settings, log)
@@ -215,7 +215,8 @@ class Daemon:
 
     def _is_idle(self) -> bool:
         counts = self.scheduler.book.counts
-        return all(inbox.unsettled == 0 for inbox in self.scheduler.inboxes.values()) and all(
+        inboxes = self.scheduler.inboxes.values()
+        return all(inbox.unsettled == 0 and inbox.reason != NOT_LOOKED_AT for inbox in inboxes) and all(
             number == 0 or state in TERMINAL for (_, state), number in counts.items()
         )
 

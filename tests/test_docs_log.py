@@ -54,12 +54,13 @@ def of_calls(tree: ast.AST) -> Iterator[tuple[str, Told]]:
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
         for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
             names = [name for name in strings([*call.args]) if EVENT.fullmatch(name)]
-            if not (isinstance(call.func, ast.Attribute) and call.func.attr in {"log", *LEVELS} and names):
+            called = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+            if called not in {"log", *LEVELS} or not names:
                 continue
             facts = {keyword.arg for keyword in call.keywords if keyword.arg is not None}
             for spread in (keyword.value for keyword in call.keywords if keyword.arg is None):
                 facts |= keys(meant(spread, function, {}))
-            levels = {call.func.attr}.union(*(strings(meant(argument, function, {})) for argument in call.args))
+            levels = {called}.union(*(strings(meant(argument, function, {})) for argument in call.args))
             facts = {"exception" if fact == "exc_info" else fact for fact in facts}
             yield names[0], Told(levels & LEVELS, facts - IN_EVERY_LINE)
 

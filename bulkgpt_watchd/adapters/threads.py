@@ -47,6 +47,12 @@ class RouteThreads:
         result: T = await self._pools[route].run(functools.partial(function, *args), deadline_s)
         return result
 
+    def later(self, route: str, function: Callable[[], object]) -> None:
+        """Call *function* in a thread of *route* once one is free; nobody waits, and what it raises is dropped."""
+        if route not in self._pools:
+            self._pools[route] = _Pool(route, self._threads_per_route)
+        self._pools[route].later(function)
+
     def is_hung(self, route: str) -> bool:
         """Tell whether a call of *route* is stuck over its deadline."""
         return route in self._pools and self._pools[route].is_hung
@@ -65,6 +71,7 @@ class _Pool:
         self._idle: list[_Worker] = []
         self._stuck: set[_Worker] = set()
         self._waiting: deque[asyncio.Future[_Worker]] = deque()
+        self._later: deque[Callable[[], object]] = deque()
 
     @property
     def is_hung(self) -> bool:
@@ -83,6 +90,11 @@ class _Pool:
             worker.deadline = loop.call_at(ends_at, self._give_up, worker, done, deadline_s)
         return await done
 
+    def later(self, call: Callable[[], object]) -> None:
+        self._later.append(call)
+        if self._idle or len(self._workers) < self._size:
+            self._give_back(self._idle.pop() if self._idle else self._new_worker())
+
     def stop(self) -> None:
         for worker in self._workers:
             worker.stop()
@@ -91,8 +103,7 @@ class _Pool:
         if self._idle:
             return self._idle.pop()
         if len(self._workers) < self._size:
-            self._workers.append(_Worker(self._route))
-            return self._workers[-1]
+            return self._new_worker()
         if len(self._stuck) == self._size:
             raise self._trouble()
         waiter: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
@@ -104,8 +115,15 @@ class _Pool:
                 self._give_back(waiter.result())
             raise
 
+    def _new_worker(self) -> _Worker:
+        self._workers.append(_Worker(self._route))
+        return self._workers[-1]
+
     def _give_back(self, worker: _Worker) -> None:
         self._stuck.discard(worker)
+        if self._later:
+            worker.start(self._later.popleft(), self._give_back).add_done_callback(_forget)
+            return
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -125,6 +143,11 @@ class _Pool:
 
     def _trouble(self, deadline_s: float | None = None) -> DiskTrouble:
         return DiskTrouble("a folder hangs" + (f" (no answer for {deadline_s:g} s)" if deadline_s is not None else ""))
+
+
+def _forget(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 class _Worker:

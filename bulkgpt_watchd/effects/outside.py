@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from bulkgpt_watchd.config import ApiSettings, Route
 from bulkgpt_watchd.core.job import Job
@@ -47,33 +46,19 @@ class OnDisk(Protocol):
 
 @dataclass(frozen=True)
 class Outside:
-    """Bundle the ports."""
+    """
+    Bundle the ports.
+
+    Shape: *later* has a call made in a thread of a route once one is free, and waits for nobody: closing a file may
+        wait for a share, and an answer that has come must not wait for that.
+    """
 
     api: Api
     folders: Folders
     store: Store
     clock: Clock
     run: Runner
-
-
-_closing: set[asyncio.Future[None]] = set()
-
-
-def close_later(outside: Outside, route: str, file: BinaryIO) -> None:
-    """
-    Close a file in its route's thread, and wait for nobody.
-
-    Closing may wait for a share, and an answer that has come must not wait for that.
-    """
-    closing = asyncio.ensure_future(outside.run(route, file.close, deadline_s=CALL_DEADLINE_S))
-    _closing.add(closing)
-    closing.add_done_callback(_closed)
-
-
-def _closed(closing: asyncio.Future[None]) -> None:
-    _closing.discard(closing)
-    if not closing.cancelled():
-        closing.exception()  # what was read was hashed, what was written was fsynced: nothing depends on it
+    later: Callable[[str, Callable[[], object]], None]
 
 
 @dataclass(frozen=True)
@@ -81,8 +66,8 @@ class Task:
     """
     Hold one job together with what is known of its route at this moment.
 
-    Shape: not *is_taking*: files are no longer taken from where this one was found. *pass_point* is for `submit` alone;
-        see core/ports.py.
+    Shape: not *is_taking*: files are no longer taken from where this one was found. *is_unsent*: its last submit ended,
+        in this process, as certainly not accepted. *pass_point* is for `submit` alone; see core/ports.py.
     """
 
     job: Job
@@ -90,6 +75,7 @@ class Task:
     api: ApiSettings
     policy: Policy
     is_taking: bool
+    is_unsent: bool
     pass_point: Callable[[Job, str], Awaitable[None]] = field(repr=False)
 
     @property

@@ -15,7 +15,7 @@ from bulkgpt_watchd.core.names import base_name, render_result_name, temp_name
 from bulkgpt_watchd.core.policy import BAD_RESULT_TRIES, waited_s
 from bulkgpt_watchd.core.ports import Download, Folders
 from bulkgpt_watchd.core.verdict import of_status, of_unknown_task
-from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S, Outside, Task, close_later
+from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S, Outside, Task
 
 CLEANUP_DEADLINE_S = 5.0
 """How long removing an unfinished result may hold up a stop; the next try removes what is left."""
@@ -85,7 +85,7 @@ async def _store(outside: Outside, task: Task, answer: Download) -> Event:
         name, rows_out = await run(job.route, _complete, folders, task, target, answer.is_delimited)
     except BaseException:
         # What is left under the dot-name is made anew by the next try; a share that hangs must not hold us up here.
-        close_later(outside, job.route, target)
+        outside.later(job.route, target.close)
         with contextlib.suppress(DiskTrouble):
             await run(job.route, folders.remove, folder / temp_name(job.id, job.file), deadline_s=CLEANUP_DEADLINE_S)
         raise

@@ -7,8 +7,7 @@ SUBMITTING and the work file gets its sent name, an outside witness; only then t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import contextlib
 from typing import BinaryIO
 
 from bulkgpt_watchd.core.errors import (
@@ -24,7 +23,7 @@ from bulkgpt_watchd.core.errors import (
 from bulkgpt_watchd.core.events import Accepted, Disturbed, Event, GaveUp
 from bulkgpt_watchd.core.job import Stamp
 from bulkgpt_watchd.core.ports import Folders, Upload
-from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S, Outside, Task, close_later
+from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S, Outside, Task
 
 FIRST_BYTES = 48 * 1024
 """What is read with opening a file, a multiple of three: most files are smaller."""
@@ -35,6 +34,8 @@ How long the rename that tells of a submit may take, and the one that takes it b
 milliseconds. Meanwhile nobody else may submit and a stop waits, so a share that hangs just now must not take minutes.
 """
 
+SENT_BEFORE = "The file's name in work says that it may have been sent, and the state does not know of it."
+
 CERTAINLY_NOT_ACCEPTED = (Unavailable, Denied, Refused, SourceVanished, DiskTrouble, NotOurTurn)
 """What `Api.submit`, reading and the pass point raise where the last block did not go, or was answered with a no."""
 
@@ -44,18 +45,23 @@ async def submit(outside: Outside, task: Task) -> Event:
     Send the checked bytes and bring back the task ID.
 
     Errors: Unavailable, Denied, Refused, SourceVanished, InUse, DiskTrouble, NotOurTurn: certainly not accepted, and
-        the file has its plain name again. A doubt is the event GaveUp("submission_unknown").
+        the file has its plain name again, or a share hangs and the next try gives it back. A doubt is the event
+        GaveUp("submission_unknown").
     Repeat: NO, from its point of no return on.
     """
     job, run, folders = task.job, outside.run, outside.folders
     if job.sha256 is None:
         raise ValueError("submit was asked for a job that was not checked")
-    names = (task.plain_name, task.sent_name)
-    source, stamp, first = await run(job.route, _open, folders, task.work, names, deadline_s=CALL_DEADLINE_S)
+    if task.is_unsent:
+        await _take_back(outside, task)
+    opened = await run(job.route, _open, folders, task, deadline_s=CALL_DEADLINE_S)
+    if opened is None:
+        return GaveUp("submission_unknown", SENT_BEFORE)
+    source, stamp, first = opened
     try:
         return await _send(outside, task, source, first) if stamp == job.stamp else Disturbed(stamp)
     finally:
-        close_later(outside, job.route, source)
+        outside.later(job.route, source.close)
 
 
 async def _send(outside: Outside, task: Task, source: BinaryIO, first: list[bytes]) -> Event:
@@ -85,14 +91,24 @@ async def _send(outside: Outside, task: Task, source: BinaryIO, first: list[byte
         await _take_back(outside, task)
         return Disturbed(await run(job.route, folders.stamp_of, source, deadline_s=CALL_DEADLINE_S))
     except CERTAINLY_NOT_ACCEPTED:
-        await _take_back(outside, task)
+        with contextlib.suppress(DiskTrouble):  # what was said counts more; the next try mends the name
+            await _take_back(outside, task)
         raise
     # Anything else, a bug or an end of ours, leaves the name as it is: past the point it says that nobody knows.
 
 
-def _open(folders: Folders, work: Path, names: Sequence[str]) -> tuple[BinaryIO, Stamp, list[bytes]]:
-    """Open a file and read its beginning, of a small one all and its end: one trip to a thread is enough for it."""
-    source, stamp = folders.open_source(work, names)
+def _open(folders: Folders, task: Task) -> tuple[BinaryIO, Stamp, list[bytes]] | None:
+    """
+    Open a file and read its beginning, of a small one all and its end: one trip to a thread is enough for it.
+
+    Shape: None: its name says that it may have been sent.
+    """
+    try:
+        source, stamp = folders.open_source(task.work, (task.plain_name,))
+    except SourceVanished:
+        if folders.exists(task.work / task.sent_name):
+            return None
+        raise
     first = [source.read(FIRST_BYTES)]
     if len(first[0]) < FIRST_BYTES:
         first.append(source.read(1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bulkgpt_watchd.core.errors import CommandRefused, TaskNotKnown, WatchdError
+from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble, TaskNotKnown, WatchdError
 from bulkgpt_watchd.core.events import Abandoned, Event, Recalled, Reopened, Superseded
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.names import printable
@@ -21,6 +21,7 @@ from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.routes import EVERY_ROUTE, named
 from bulkgpt_watchd.core.shown import rfc3339, row
 from bulkgpt_watchd.effects.intake import REASON
+from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
 from bulkgpt_watchd.scheduler.keeping import Keeper
@@ -61,14 +62,18 @@ class Acts:
             return {"jobs": [self._row(await self._carry_out(by, "retry", *pair)) for pair in pairs], "left": []}
         done: list[Job] = []
         left: list[dict[str, str]] = []
+        trouble: dict[str, DiskTrouble] = {}  # by route: one that hangs is asked about one file
         routes = None if route is None else (self._inbox(route).key,)
         for job in await self.scheduler.outside.store.query(Query(routes=routes, states=(State.FAILED,))):
             if job.is_closed or job.superseded_by is not None or job.route not in self.scheduler.inboxes:
                 continue
             try:
+                if job.route in trouble:
+                    raise trouble[job.route]
                 event = await self._retry_event(job, pay_again=pay_again)
                 done.append(await self._carry_out(by, "retry", job, event))
-            except CommandRefused as error:
+            except (CommandRefused, DiskTrouble) as error:
+                trouble |= {job.route: error} if isinstance(error, DiskTrouble) else {}
                 left.append({"job": job.id, "reason": str(error)})
         return {"jobs": [self._row(job) for job in done], "left": left}
 
@@ -196,7 +201,7 @@ class Acts:
         Shape: with *must_exist* a job without a file is refused.
         """
         outside = self.scheduler.outside
-        if job.error_path is not None and await outside.run(job.route, outside.folders.exists, Path(job.error_path)):
+        if job.error_path is not None and await self._exists(job, job.error_path):
             return job.error_path
         for twin in await outside.store.twins(job):
             if twin.related_job != job.id or twin.code != "duplicate" or twin.sha256 != job.sha256:
@@ -205,9 +210,10 @@ class Acts:
                 raise CommandRefused(f"the file is now job {twin.id}, on its way to the error folder; try again soon")
             if twin.error_path is None:
                 continue
-            if await outside.run(job.route, outside.folders.exists, Path(twin.error_path)):
+            if await self._exists(job, twin.error_path):
                 if job.error_path is not None:  # what was said about the file while it stood there
-                    await outside.run(job.route, outside.folders.remove, Path(job.error_path + REASON))
+                    reason = Path(job.error_path + REASON)
+                    await outside.run(job.route, outside.folders.remove, reason, deadline_s=CALL_DEADLINE_S)
                 await self.scheduler.book.commit(twin, Superseded(job.id))
                 return twin.error_path
         if must_exist:
@@ -230,8 +236,14 @@ class Acts:
         except WatchdError as error:
             raise CommandRefused(f"BulkGPT could not be asked about task {task_id}: {error}") from error
 
+    async def _exists(self, job: Job, path: str) -> bool:
+        run, exists = self.scheduler.outside.run, self.scheduler.outside.folders.exists
+        return await run(job.route, exists, Path(path), deadline_s=CALL_DEADLINE_S)
+
     async def _carry_out(self, by: str, action: str, job: Job, event: Event) -> Job:
-        new = await self.scheduler.book.commit(job, event)
+        async with self.scheduler.book.acting:
+            self._check_route(job)
+            new = await self.scheduler.book.commit(job, event)
         if new is None:
             raise CommandRefused(f"job {job.id} has just moved on; look at it again")
         self.scheduler.wake.set()
@@ -246,21 +258,22 @@ class Acts:
 
     async def _job(self, job_id: str) -> Job:
         """Give a job of a configured route; one that has just failed is waited for until its file stands in error."""
-        job = await self._known(job_id)
-        for _ in range(AT_REST_TRIES):
-            if job.state is not State.FAILING:
-                break
+        tries = AT_REST_TRIES
+        while (job := await self._known(job_id)).state is State.FAILING and tries > 0:
+            tries -= 1
             await self.scheduler.outside.clock.sleep(AT_REST_EVERY_S)
-            job = await self._known(job_id)
         if job.state is State.FAILING:
             why = f" ({job.waits_for})" if job.waits_for else ""
             raise CommandRefused(
                 f"job {job.id} is still on its way to the error folder{why}; try again when it is there"
             )
+        self._check_route(job)
+        return job
+
+    def _check_route(self, job: Job) -> None:
         if job.route not in self.scheduler.inboxes:
             name = self.scheduler.book.names.get(job.route, job.route)
             raise CommandRefused(f"route {name} of job {job.id} is no longer configured; add it again and reload")
-        return job
 
     async def _known(self, job_id: str) -> Job:
         job = await self.scheduler.outside.store.get(job_id)
@@ -279,8 +292,7 @@ class Acts:
         inboxes = {inbox.name: inbox for inbox in self.scheduler.inboxes.values()}
         inbox = inboxes.get(route)
         if inbox is None:
-            names = ", ".join(inboxes)
-            raise CommandRefused(f"there is no route {route!r}; there are: {names}", exit_code=NO_SUCH)
+            raise CommandRefused(f"there is no route {route!r}; there are: {', '.join(inboxes)}", exit_code=NO_SUCH)
         return inbox
 
 

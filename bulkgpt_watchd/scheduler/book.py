@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Book:
     unsent: set[str] = field(default_factory=set)
     spent: dict[tuple[str, str], Spent] = field(default_factory=dict)
     forgotten: Counter[State] = field(default_factory=Counter)
+    acting: asyncio.Lock = field(default_factory=asyncio.Lock)  # who acts on a job, and who drops a route, take turns
     is_stopping: bool = False
 
     async def add(self, jobs: Sequence[Job]) -> None:
@@ -73,12 +75,20 @@ class Book:
             changes = await self._insist(lambda: self.outside.store.accept(change, partial(self._in_conflict, change)))
         else:
             changes = (change,) if await self._insist(lambda: self.outside.store.save(change)) else ()
+        if not changes:
+            stands = await self._insist(lambda: self.outside.store.get(job.id))
+            if stands is not None and (job.state, stands.state) == (State.READY, State.SUBMITTING):
+                # Nobody but this submit itself passes its point of no return, and it was told that it did not.
+                self.count(Change(job, stands, Passed(stands.workflow_id or "")))
+                return await self.commit(stands, event)
+            changes = await self._written_all_the_same(change, stands)
         for written in changes:
             self.count(written)
             if written is not change or not isinstance(event, Accepted):
                 self._tell(written)
         if not changes:
-            return await self._commit_again(change)
+            self.log("job.stale", "debug", **of_job(job))
+            return None
         if isinstance(event, Prepared | GaveUp):
             await self._supersede(event.supersedes, job.id)
         if job.state is State.DISCOVERED and change.new.state is not State.DISCOVERED:
@@ -117,18 +127,19 @@ class Book:
         """Give the numbers of a route."""
         return policy_of(inbox.route, self.api, on_network=inbox.on_network)
 
-    async def _commit_again(self, change: Change) -> Job | None:
-        """Look why a row is another than it was: somebody moved it on, or we did and were told that it had failed."""
-        stands = await self._insist(lambda: self.outside.store.get(change.old.id))
+    async def _written_all_the_same(self, change: Change, stands: Job | None) -> tuple[Change, ...]:
+        """Say what is on disk of a change that was told as failed; nothing, where somebody else moved the job on."""
         if stands == change.new:
-            self.count(change)
-            return stands
-        if stands is not None and (change.old.state, stands.state) == (State.READY, State.SUBMITTING):
-            # Nobody but this submit itself passes its point of no return.
-            self.count(Change(change.old, stands, Passed(stands.workflow_id or "")))
-            return await self.commit(stands, change.event)
-        self.log("job.stale", "debug", **of_job(change.old))
-        return None
+            return (change,)
+        if stands is not None and (stands.code, stands.revision) == ("task_id_conflict", change.new.revision):
+            holders = await self._insist(lambda: self.outside.store.holders(stands))
+            for held in [stands, *(holder for holder in holders if holder.related_job == stands.id)]:
+                event = GaveUp("task_id_conflict", held.message or "", related_job=held.related_job)
+                self._tell(Change(held, held, event))
+            # Which states they were in is not known any more. What was written before is counted before this is.
+            counts = await self._insist(self.outside.store.counts)
+            self.counts = Counter(counts)
+        return ()
 
     async def _supersede(self, old_ids: Iterable[str], by: str) -> None:
         for old_id in old_ids:

@@ -56,6 +56,8 @@ class Inbox:
     state_uuid: str
     is_draining: bool = False
     is_open: bool = False
+    is_open_before: bool = False  # since the start, or since its settings changed
+    is_buried: bool = False  # what our own death left SUBMITTING has its end
     reason: str | None = NOT_LOOKED_AT
     unavailable_since: float | None = None
     disk_low: str | None = None
@@ -220,19 +222,19 @@ class Inbox:
         """Tell whether something stands there."""
         return bool(await self._run(self.outside.folders.exists, path))
 
-    async def rename_in_work(self, source: str, target: str) -> None:
+    async def rename_in_work(self, work: Path, source: str, target: str) -> None:
         """Give a file in work another name."""
-        await self._run(self.outside.folders.rename_in_work, self.route.work, source, target)
+        await self._run(self.outside.folders.rename_in_work, work, source, target)
 
-    async def hash_of(self, name: str) -> str | None:
+    async def hash_of(self, work: Path, name: str) -> str | None:
         """Hash a file in work, so that a copy that is dropped is known as its duplicate; None: it cannot be read."""
         try:
-            return str(await self._run(self._hash, name))
+            return str(await self._run(self._hash, work, name))
         except (DiskTrouble, InUse, SourceVanished):
             return None
 
-    def _hash(self, name: str) -> str:
-        source, _ = self.outside.folders.open_source(self.route.work, (name,))
+    def _hash(self, work: Path, name: str) -> str:
+        source, _ = self.outside.folders.open_source(work, (name,))
         with source:
             return hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
 
@@ -257,10 +259,10 @@ class Inbox:
                 return f"{path} has {free} bytes free; min_free of route {self.name} is {self.route.min_free}"
         return None
 
-    async def list_work(self) -> dict[str, Stamp]:
-        """Give what stands in work."""
+    async def list_work(self, work: Path | None = None) -> dict[str, Stamp]:
+        """Give what stands in work, or in a folder that was the work of this route before."""
         try:
-            return dict(await self._run(self.outside.folders.list_work, self.route.work))
+            return dict(await self._run(self.outside.folders.list_work, work or self.route.work))
         except SourceVanished:
             return {}
 

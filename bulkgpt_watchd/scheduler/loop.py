@@ -23,7 +23,7 @@ from bulkgpt_watchd.core import gate as gate_rules
 from bulkgpt_watchd.core.budget import Overrun, Spent, overrun
 from bulkgpt_watchd.core.duplicates import obstacle
 from bulkgpt_watchd.core.errors import DiskTrouble, NotOurTurn, Refused, SourceChanged, WatchdError
-from bulkgpt_watchd.core.events import Deferred, Event, Passed
+from bulkgpt_watchd.core.events import Accepted, Deferred, Event, Passed
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.effects import EFFECTS, Outside, Task, event_of
 from bulkgpt_watchd.effects.intake import duplicate_of, duplicate_rule
@@ -176,8 +176,8 @@ class Scheduler:
         if not wants:
             return
         for job in self.lanes.in_turn(await self.outside.store.due(wants, now)):
-            inbox = self.inboxes[job.route]
-            if self.lanes.has_place(job) and not self.lanes.budgets.waits(job, inbox):
+            inbox = self.inboxes.get(job.route)
+            if inbox is not None and self.lanes.has_place(job) and not self.lanes.budgets.waits(job, inbox):
                 self._start(job, inbox)
 
     def _start(self, job: Job, inbox: Inbox) -> None:
@@ -193,13 +193,15 @@ class Scheduler:
     async def _perform(self, job: Job, inbox: Inbox) -> None:
         try:
             event, error = await self._attempt(job, inbox)
+            if isinstance(event, Accepted):
+                self._passing.add(job.id)  # also where it was accepted before its last block: a stop must not cut this
             stands = self._passed.get(job.id, job)
             if job.state is State.READY or error is not None:
                 epoch = self._epochs.get(job.id, self.passage.gate.epoch)
                 workflow_id = stands.workflow_id or inbox.route.workflow_id
                 await self.passage.learn(job, workflow_id, epoch, event, error)
             if isinstance(error, DiskTrouble):
-                inbox.is_open = False  # the next look probes the folders, and says what is wrong
+                self.inboxes[job.route].is_open = False  # the next look probes the folders, and says what is wrong
             self.passage.end_turn(job.id)
             await self.book.commit(stands, event)
         except Exception:  # noqa: BLE001 a bug in one commit must not end the daemon
@@ -226,18 +228,19 @@ class Scheduler:
 
     def _task(self, job: Job, inbox: Inbox) -> Task:
         is_taking = not inbox.is_draining and job.inbox == str(inbox.route.inbox)
-        policy, pass_point = self.book.policy(inbox), partial(self._pass_point, inbox)
-        return Task(job, inbox.route, self.book.api, policy, is_taking, pass_point)
+        is_unsent = job.id in self.book.unsent
+        return Task(job, inbox.route, self.book.api, self.book.policy(inbox), is_taking, is_unsent, self._pass_point)
 
     # --- the point of no return ---------------------------------------------------------------------------------------
 
-    async def _pass_point(self, inbox: Inbox, job: Job, workflow_id: str) -> None:
+    async def _pass_point(self, job: Job, workflow_id: str) -> None:
         """
         Let one submit pass its point of no return: in its turn, within the limits, and on disk.
 
         Errors: NotOurTurn, Refused (a duplicate), DiskTrouble: it does not pass.
         """
         await self.passage.take_turn(job.id)
+        inbox = self.inboxes[job.route]  # as it is now: its settings may be others than at the start of the upload
         self._check_turn(inbox, job, workflow_id)
         rule = duplicate_rule(inbox.route, self.outside.clock.now())
         change = self.book.change(job, Passed(workflow_id))

@@ -7,8 +7,10 @@ lost or an older copy of it was restored.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bulkgpt_watchd.core.events import Claimed, Deferred, GaveUp
@@ -27,27 +29,33 @@ DIED = (
 BEFORE_SENDING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
 
 
-async def bury(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
+Standing = Mapping[Path, Mapping[str, Stamp]]
+"""What stands in each folder that is, or was, the work of a route."""
+
+
+async def bury(inbox: Inbox, book: Book, busy: Collection[str], standing: Standing) -> None:
     """
     Turn what our own death left SUBMITTING into doubts, unless its name in work says that the last block was not sent.
 
-    A network share may have undone the rename, so a plain name is not believed there.
-    Repeat: yes. Jobs that are *busy* await their answer.
+    A network share may have undone the rename, so a plain name is not believed there; nor is what cannot be seen.
+    Repeat: yes; after the first time nothing is left. Jobs that are *busy* await their answer.
     """
+    if inbox.is_buried:
+        return
     left = await book.outside.store.query(Query(routes=(inbox.key,), states=(State.SUBMITTING,)))
-    names = await inbox.list_work() if left and not inbox.on_network else {}
-    for job in left:
-        if job.id in busy:
-            continue
-        is_plain = work_name(job.id, job.file) in names and sent_name(job.id, job.file) not in names
-        if is_plain and job.work == str(inbox.route.work):
-            reason = "the daemon ended before the last block was sent"
-            await book.commit(job, Deferred(reason, is_failure=False))
-        else:
-            await book.commit(job, GaveUp("submission_unknown", DIED))
+    await asyncio.gather(*(_bury(inbox, book, job, standing) for job in left if job.id not in busy))
+    inbox.is_buried = True
 
 
-async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
+async def _bury(inbox: Inbox, book: Book, job: Job, standing: Standing) -> None:
+    names = {} if inbox.on_network else standing.get(Path(job.work), {})
+    if work_name(job.id, job.file) in names and sent_name(job.id, job.file) not in names:
+        await book.commit(job, Deferred("the daemon ended before the last block was sent", is_failure=False))
+    else:
+        await book.commit(job, GaveUp("submission_unknown", DIED))
+
+
+async def sweep(inbox: Inbox, book: Book, busy: Collection[str], standing: Standing) -> None:
     """
     Bring work and state together.
 
@@ -57,27 +65,50 @@ async def sweep(inbox: Inbox, book: Book, busy: Collection[str]) -> None:
         left alone.
     Repeat: yes.
     """
-    for name, stamp in (await inbox.list_work()).items():
-        parsed = parse_work_name(name)
-        if parsed is None or parsed[0] in busy:
-            continue
-        job_id, kind, rest = parsed
-        job = await book.outside.store.get(job_id)
-        if kind == "marker":
-            continue
-        if job is None:
-            await _adopt(inbox, book, name, job_id, rest, stamp, is_sent=kind == "sent")
-        elif job.state is State.WITHDRAWN or (kind == "sent" and await _is_unaccounted(inbox, job)):
-            # The row has ended without knowing of this file: it gets one of its own.
-            await _adopt(inbox, book, name, new_id(secrets.token_bytes(ID_BYTES)), rest, stamp, is_sent=kind == "sent")
-        elif kind == "sent" and job.state is State.READY and job.id in book.unsent:
-            await inbox.rename_in_work(name, work_name(job.id, job.file))
-        elif kind == "sent" and (job.state in BEFORE_SENDING or _is_older_decision(job)):
-            await _doubt(book, job, stamp, await inbox.hash_of(name))
-        elif kind == "plain" and job.state is State.DISCOVERED:
-            await book.commit(job, Claimed(stamp, is_settled=stamp == job.stamp))
-        elif job.state in {State.DONE, State.FAILED}:
-            await _move_again(inbox, job, name, book)
+    for work, names in standing.items():
+        for name, stamp in names.items():
+            parsed = parse_work_name(name)
+            if parsed is None or parsed[0] in busy or parsed[1] == "marker":
+                continue
+            job = await book.outside.store.get(parsed[0])
+            # Asked after the row, and once more: an effect that has ended meanwhile may have moved the file.
+            if await inbox.exists(work / name) and parsed[0] not in busy:
+                await _settle(inbox, book, job, Found(work, name, *parsed, stamp))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Hold one file in work, and what its name says."""
+
+    work: Path
+    name: str
+    job_id: str
+    kind: str  # plain | sent
+    file: str
+    stamp: Stamp
+
+    @property
+    def is_sent(self) -> bool:
+        """Tell whether it may have been sent."""
+        return self.kind == "sent"
+
+
+async def _settle(inbox: Inbox, book: Book, job: Job | None, found: Found) -> None:
+    if job is None:
+        await _adopt(inbox, book, found, found.job_id)
+    elif job.route != inbox.key:
+        return
+    elif job.state is State.WITHDRAWN or (found.is_sent and await _is_unaccounted(inbox, job)):
+        # The row has ended without knowing of this file: it gets one of its own.
+        await _adopt(inbox, book, found, new_id(secrets.token_bytes(ID_BYTES)))
+    elif found.is_sent and job.state is State.READY and job.id in book.unsent:
+        await inbox.rename_in_work(found.work, found.name, work_name(job.id, job.file))
+    elif found.is_sent and (job.state in BEFORE_SENDING or _is_older_decision(job)):
+        await _doubt(book, job, found.stamp, await inbox.hash_of(found.work, found.name))
+    elif not found.is_sent and job.state is State.DISCOVERED:
+        await book.commit(job, Claimed(found.stamp, is_settled=found.stamp == job.stamp))
+    elif job.state in {State.DONE, State.FAILED}:
+        await _move_again(inbox, job, found, book)
 
 
 async def _is_unaccounted(inbox: Inbox, job: Job) -> bool:
@@ -102,16 +133,16 @@ def _is_older_decision(job: Job) -> bool:
     return job.state is State.RECALLED and job.task_id is None
 
 
-async def _adopt(inbox: Inbox, book: Book, name: str, job_id: str, file: str, stamp: Stamp, *, is_sent: bool) -> None:
+async def _adopt(inbox: Inbox, book: Book, found: Found, job_id: str) -> None:
     """Make a job of a file in work that no row accounts for; its name in work follows the job's ID."""
-    job = inbox.new_job(job_id, file, stamp, State.CLAIMED)
-    own = sent_name(job.id, job.file) if is_sent else work_name(job.id, job.file)
-    if own != name:
-        await inbox.rename_in_work(name, own)
+    job = replace(inbox.new_job(job_id, found.file, found.stamp, State.CLAIMED), work=str(found.work))
+    own = sent_name(job.id, job.file) if found.is_sent else work_name(job.id, job.file)
+    if own != found.name:
+        await inbox.rename_in_work(found.work, found.name, own)
     await book.add([job])
-    book.log("job.adopted", "warning", route=inbox.key, job=job.id, file=job.file, may_have_been_sent=is_sent)
-    if is_sent:
-        await _doubt(book, job, job.stamp, await inbox.hash_of(own))
+    book.log("job.adopted", "warning", route=inbox.key, job=job.id, file=job.file, may_have_been_sent=found.is_sent)
+    if found.is_sent:
+        await _doubt(book, job, job.stamp, await inbox.hash_of(found.work, own))
 
 
 async def _doubt(book: Book, job: Job, stamp: Stamp, sha256: str | None) -> None:
@@ -132,11 +163,11 @@ async def _doubt(book: Book, job: Job, stamp: Stamp, sha256: str | None) -> None
     )
 
 
-async def _move_again(inbox: Inbox, job: Job, name: str, book: Book) -> None:
+async def _move_again(inbox: Inbox, job: Job, found: Found, book: Book) -> None:
     target = job.archive_path if job.state is State.DONE else job.error_path
     if target is None:
         return
     run, folders, place = inbox.outside.run, inbox.outside.folders, Path(target)
     book.log("job.moved_again", "warning", route=job.route, job=job.id, file=job.file)
     free = await run(job.route, folders.free_target, place.parent, place.name, job.id, ())
-    await run(job.route, folders.move, inbox.route.work / name, place.parent / free)
+    await run(job.route, folders.move, found.work / found.name, place.parent / free)

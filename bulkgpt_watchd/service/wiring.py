@@ -81,7 +81,7 @@ class Wiring:
         ) -> Awaitable[T]:
             return threads.run(route, partial(function, *args, **named), deadline_s=deadline_s)
 
-        outside = Outside(api, folders, store, clock, run)
+        outside = Outside(api, folders, store, clock, run, threads.later)
         names: dict[str, str] = {}
         log = with_names(self.log, names)
         book, passage = Book(outside, settings.api, log, names), Passage(outside, settings.api, log)
