@@ -46,9 +46,14 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """BulkGPT gave a task ID."""
+    """
+    BulkGPT gave a task ID.
+
+    Shape: *workflow_id* is the one that the file was sent to; None: that which is known since the point of no return.
+    """
 
     task_id: str
+    workflow_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

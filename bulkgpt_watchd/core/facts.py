@@ -30,10 +30,11 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
             )
         case e.Passed(workflow_id):
             return replace(job, workflow_id=workflow_id, attempts=job.attempts + 1, passed_at=now)
-        case e.Accepted(task_id):
+        case e.Accepted(task_id, workflow_id):
             return replace(
                 job,
                 task_id=task_id,
+                workflow_id=job.workflow_id or workflow_id,
                 earlier_task_ids=_others(job, task_id),
                 attempts=job.attempts + (job.state is State.READY),
                 passed_at=now if job.state is State.READY else job.passed_at,

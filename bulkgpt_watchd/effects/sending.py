@@ -84,7 +84,7 @@ async def _send(outside: Outside, task: Task, source: BinaryIO, first: list[byte
 
     upload = Upload(workflow_id, job.size_bytes, job.sha256 or "", read)
     try:
-        return Accepted(await outside.api.submit(upload, pass_point))
+        return Accepted(await outside.api.submit(upload, pass_point), workflow_id)
     except OutcomeUnknown as doubt:
         return GaveUp("submission_unknown", str(doubt), http_status=doubt.http_status)
     except SourceChanged:

@@ -288,3 +288,8 @@ def test_a_doubt_is_one_until_a_person_closes_it() -> None:
 
 def test_a_superseded_job_names_the_new_one() -> None:
     assert after(job_in(State.FAILED), e.Superseded("b")).superseded_by == "b"
+
+
+def test_a_task_id_that_came_before_the_last_block_keeps_its_workflow() -> None:
+    assert after(job_in(State.READY, workflow_id=None), e.Accepted("t1", "w1")).workflow_id == "w1"
+    assert after(job_in(State.SUBMITTING, workflow_id="w1"), e.Accepted("t1")).workflow_id == "w1"
