@@ -125,7 +125,8 @@ class Discovery:
         if old is None or old.route != route:
             inboxes[key] = Inbox(key, route, self.scheduler.outside, self.state_uuid)
             if old is not None:
-                inboxes[key].unavailable_since, inboxes[key].told = old.unavailable_since, old.told
+                for told in ("unavailable_since", "disk_low", "told"):
+                    setattr(inboxes[key], told, getattr(old, told))
         inboxes[key].is_draining, inboxes[key].is_rung = is_draining, True
 
     def _is_under_way(self, key: str) -> bool:

@@ -74,6 +74,9 @@ def jobs_of(bed: Bed) -> list[Job]:
 
 
 def submitting(bed: Bed) -> set[str]:
+    """Give those past their point of no return; a life that was very short leaves no state."""
+    if not (bed.root / "state" / "state.db").exists():
+        return set()
     return {job.id for job in jobs_of(bed) if job.state is State.SUBMITTING}
 
 

@@ -28,7 +28,7 @@ def test_a_backlog_at_the_first_start_waits_for_a_person(bed: Bed) -> None:
     assert told["route"] == "leads"
     assert "6 files (12 rows" in told["reason"]
     assert f"{size} bytes" in told["reason"]
-    assert "resume leads" in told["reason"]
+    assert "`bulkgpt-watchd resume`" in told["reason"]
     bed.wait_ended(1)
     time.sleep(0.5)
     assert len(bed.files("inbox")) == 6
