@@ -37,7 +37,15 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
     The files in routes.d, the API key and the folders are looked at too. FILE is the same as --config FILE.
     """
     from bulkgpt_watchd.cli.mistakes import told
-    from bulkgpt_watchd.config import ConfigInvalid, check_folders, check_groups, load, overlooked, read_api_key
+    from bulkgpt_watchd.config import (
+        ConfigInvalid,
+        check_folders,
+        check_groups,
+        load,
+        overlooked,
+        read_api_key,
+        read_token,
+    )
     from bulkgpt_watchd.core.names import printable
 
     path = file or config_path()
@@ -51,6 +59,8 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
         routes = len(settings.routes)
         warnings += [f"{printable(str(it))} is not read: name it .yaml" for it in overlooked(settings.document)]
         mistakes += check_folders(settings) + check_groups(settings)
+        token = read_token(settings.document, settings.web)
+        warnings += () if token is None else token.warnings
         warnings += read_api_key(settings, os.environ).warnings
     except ConfigInvalid as invalid:
         mistakes += invalid.mistakes

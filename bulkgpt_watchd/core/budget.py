@@ -88,11 +88,11 @@ def ends_at(now: float) -> float:
     return (now // DAY_S + 1) * DAY_S
 
 
-def reason(over: Overrun, name: str, now: float) -> str:
+def reason(over: Overrun, name: str, now: float, *, is_used_up: bool = False) -> str:
     """
     Say why a file waits and what ends it.
 
-    Shape: *name* is the route's; the same all day long, so that it is written once.
+    Shape: *name* is the route's; the same all day long, so that it is written once. *is_used_up*: no file would do.
     """
     if over.scope == EVERY_ROUTE:
         who, command = "all routes together", "bulkgpt-watchd resume --over-budget"
@@ -104,4 +104,5 @@ def reason(over: Overrun, name: str, now: float) -> str:
             f"{head} and this file has {over.needed:,}: no day is enough for it; raise the budget, or let it go today"
             f" with `{command}`"
         )
-    return f"{head} and this file does not fit into the rest of it; goes on at {rfc3339(ends_at(now))}, or `{command}`"
+    why = f", and {over.used:,} were sent" if is_used_up else " and this file does not fit into the rest of it"
+    return f"{head}{why}; goes on at {rfc3339(ends_at(now))}, or `{command}`"

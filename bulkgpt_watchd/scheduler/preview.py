@@ -13,9 +13,11 @@ from typing import Any, Literal, Protocol
 
 from bulkgpt_watchd.config import Route, Settings
 from bulkgpt_watchd.config.quantities import format_duration
+from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.duplicates import obstacle
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, Refused, SourceVanished
 from bulkgpt_watchd.core.job import Job, Stamp, State
+from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.names import printable, render_marker_name
 from bulkgpt_watchd.core.ports import Look, Query
 from bulkgpt_watchd.core.routes import keys_of
@@ -24,6 +26,7 @@ from bulkgpt_watchd.core.status import status
 from bulkgpt_watchd.effects.intake import check_size, duplicate_of, duplicate_rule, inspect, moved_back, rules_of
 from bulkgpt_watchd.effects.outside import OnDisk
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
+from bulkgpt_watchd.scheduler.rest_of_day import RestOfDay, rest_of_day
 
 Verdict = Literal["taken", "waits", "refused", "ignored"]
 
@@ -34,6 +37,7 @@ class Known(Protocol):
     uuid: str
 
     def facts(self) -> dict[str, Any]: ...
+    def spent(self, day: str) -> dict[str, Spent]: ...
     def counts(self) -> dict[tuple[str, State], int]: ...
     def query(self, query: Query) -> list[Job]: ...
     def twins(self, job: Job) -> list[Job]: ...
@@ -95,10 +99,14 @@ async def preview(settings: Settings, outside: OnDisk, known: Known | None, *, i
         facts.get("inboxes") or {},
         names,
     )
+    now = outside.clock.now()
+    lifted = (facts.get("budget") or {}).get("lifted") or {}
+    spent = {} if known is None else known.spent(day_of(now))
+    rest = rest_of_day(settings, [(keys[route.name], route) for route in settings.routes], lifted, spent, now)
     found = []
     for route in settings.routes:
         inbox = Inbox(keys[route.name], route, outside, "" if known is None else known.uuid)
-        looking = _Looking(inbox, settings, known, facts, is_readable=is_readable)
+        looking = _Looking(inbox, settings, known, facts, rest, is_readable=is_readable)
         found.append(await looking.preview())
     return found
 
@@ -111,6 +119,7 @@ class _Looking:
     settings: Settings
     known: Known | None
     facts: Mapping[str, Any]
+    rest: RestOfDay
     is_readable: bool
     before: list[Job] = field(default_factory=list)  # files of this look that go first
 
@@ -120,7 +129,11 @@ class _Looking:
             await inbox.check((self.facts.get("mounts") or {}).get(inbox.key, {}), creates=False)
             is_first = await self._judge_marker(told)
             look, whole = await inbox.look()
-            told.held = self._held(look, is_first=is_first) or await self._low_disk()
+            told.held = (
+                self._held(look, is_first=is_first)
+                or await self._low_disk()
+                or self.rest.used_up(inbox.key, inbox.name)
+            )
             told.files += [Foreseen(file, "ignored", why) for file, why in sorted(look.ignored.items())]
             told.files += [
                 Foreseen(file, "waits", why, code=UNREADABLE) for file, why in sorted(look.unreadable.items())
@@ -136,7 +149,9 @@ class _Looking:
         """Say whether this is the first start of the route."""
         inbox = self.inbox
         if not self.is_readable:
-            told.notes.append("the state cannot be read by you: duplicates, pauses and the gate are not looked at")
+            told.notes.append(
+                "the state cannot be read by you: duplicates, pauses, gate and spent budgets are not seen"
+            )
             return False
         try:
             is_known = (self.facts.get("inboxes") or {}).get(str(inbox.route.inbox)) == inbox.key
@@ -228,9 +243,10 @@ class _Looking:
         self.before.append(job)
 
     def _unless_held(self, told: Preview, file: Foreseen) -> Foreseen:
-        if told.held is None or file.verdict != "taken":
+        if file.verdict != "taken":
             return file
-        return replace(file, verdict="waits", why=told.held)
+        why = told.held or self.rest.spend(self.inbox.key, self.inbox.name, file.rows or 0)
+        return file if why is None else replace(file, verdict="waits", why=why)
 
 
 def totals(previews: Iterable[Preview]) -> dict[str, dict[str, int]]:

@@ -183,3 +183,52 @@ async def test_it_looks_beside_a_daemon_that_runs(bed: Bed) -> None:
         assert content["totals"]["waits"] == {"files": 1, "rows": 2}
         await running.cli("resume")
         await running.until("one.csv", lambda row: row["state"] == "done")
+
+
+def test_a_budget_is_spent_file_by_file_and_what_does_not_fit_waits(bed: Bed) -> None:
+    configure(bed, settle="0", budget="{rows_per_day: 3}")
+    for at, (name, rows) in enumerate({"a.csv": 2, "b.csv": 2, "c.csv": 1, "d.csv": 4}.items(), 1):
+        drop(bed, name, "\n".join([name, *map(str, range(rows)), ""]), at=at)
+    content = foresee(bed, code=0)
+
+    assert verdicts(content) == {"a.csv": "taken", "b.csv": "waits", "c.csv": "taken", "d.csv": "waits"}
+    assert content["totals"]["taken"] == {"files": 2, "rows": 3}
+    assert "does not fit into the rest of it" in file_of(content, "b.csv")["why"]
+    assert "this file has 4: no day is enough for it" in file_of(content, "d.csv")["why"]
+    assert content["routes"][0]["held"] is None
+
+
+def test_a_budget_of_all_routes_counts_over_all_of_them(bed: Bed) -> None:
+    (bed.folder / "more/inbox").mkdir(parents=True)
+    (bed.folder / "more/inbox/b.csv").write_text(GOOD)
+    drop(bed, "a.csv")
+    bed.config.write_text(
+        bed.config.read_text()
+        + "  - {name: more, workflow_id: w, folder: more, settle: 0}\nbudget: {rows_per_day: 3}\n"
+    )
+    content = foresee(bed, code=0)
+
+    assert verdicts(content) == {"a.csv": "taken", "b.csv": "waits"}
+    assert "all routes together may send 3 rows a day" in file_of(content, "b.csv")["why"]
+
+
+def test_a_used_up_budget_is_named_unless_a_person_let_it_go(bed: Bed) -> None:
+    import time
+
+    from bulkgpt_watchd.core.ledger import day_of
+    from tests.cli.test_money import submitted
+
+    now = time.time()
+    configure(bed, settle="0", budget="{rows_per_day: 5}")
+    drop(bed, "a.csv")
+    first, *changes = submitted("aaaaaaaa", now, 5)
+    bed.remember(first.old, changes=[first, *changes])
+    content = foresee(bed, code=0)
+
+    assert verdicts(content) == {"a.csv": "waits"}
+    held = content["routes"][0]["held"]
+    assert held.startswith("over budget: route leads may send 5 rows a day, and 5 were sent; goes on at ")
+    assert held.endswith(", or `bulkgpt-watchd resume leads --over-budget`")
+
+    bed.remember(facts={"budget": {"lifted": {"leads": day_of(now)}}})
+    assert verdicts(foresee(bed, code=0)) == {"a.csv": "taken"}
