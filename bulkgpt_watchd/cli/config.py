@@ -25,7 +25,10 @@ def config() -> None:
     """Check or show the configuration, and what can be in it."""
 
 
-@config.command(epilog=examples("bulkgpt-watchd config check", "bulkgpt-watchd config check config.yaml --json"))
+@config.command(
+    short_help="Tell every mistake of the configuration.",
+    epilog=examples("bulkgpt-watchd config check", "bulkgpt-watchd config check config.yaml --json"),
+)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @config_option
 @json_option
@@ -81,7 +84,10 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
         context.exit(CONFIG_WRONG)
 
 
-@config.command(epilog=examples("bulkgpt-watchd config show", "bulkgpt-watchd config show config.yaml --json"))
+@config.command(
+    short_help="Print it as the daemon takes it.",
+    epilog=examples("bulkgpt-watchd config show", "bulkgpt-watchd config show config.yaml --json"),
+)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @config_option
 @json_option

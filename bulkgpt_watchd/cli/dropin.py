@@ -8,10 +8,11 @@ from bulkgpt_watchd.cli.options import config_option, config_path, examples, loa
 
 
 @click.command(
+    short_help="Print a drop-in for the systemd unit.",
     epilog=examples(
         "bulkgpt-watchd config systemd > /etc/systemd/system/bulkgpt-watchd.service.d/routes.conf",
         "systemctl daemon-reload && systemctl restart bulkgpt-watchd",
-    )
+    ),
 )
 @config_option
 def systemd() -> None:

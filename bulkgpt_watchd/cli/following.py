@@ -15,12 +15,14 @@ from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.cli.control import is_running
 from bulkgpt_watchd.cli.ending import REFUSED, Ended
 from bulkgpt_watchd.cli.timeline import words
+from bulkgpt_watchd.core.budget import ends_at
 from bulkgpt_watchd.core.errors import WatchdError
 from bulkgpt_watchd.core.job import TERMINAL, Job, State
+from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.ports import JournalEntry
 from bulkgpt_watchd.core.routes import named
-from bulkgpt_watchd.core.shown import is_partial, row, rows_failed
+from bulkgpt_watchd.core.shown import is_partial, rfc3339, row, rows_failed
 from bulkgpt_watchd.core.status import status
 
 if TYPE_CHECKING:
@@ -101,7 +103,8 @@ class Following:
     def _find_hint(self) -> str | None:
         try:
             with StateReader.open(self.settings.state.path) as state:
-                facts, counts = state.facts(), state.counts()
+                facts, counts, now = state.facts(), state.counts(), time.time()
+                spent = state.spent(day_of(now))
         except WatchdError:
             if os.path.lexists(self.settings.state.path):
                 return "whether the daemon runs cannot be seen by you; if not, files wait for it"
@@ -109,7 +112,7 @@ class Following:
         if not is_running(self.settings, facts):
             return "the daemon does not run; files wait for it"
         names = facts.get("names") or {}
-        content = status(facts, counts, (), now=time.time(), is_running=True)
+        content = status(facts, counts, (), spent=spent, now=now, is_running=True)
         seen = next((one for one in content["routes"] if one["name"] == self.route.name), None)
         if seen is None or not seen["configured"]:
             known = ", ".join(printable(names.get(key, key)) for key in facts.get("routes") or {})
@@ -120,6 +123,9 @@ class Following:
             return f"files wait, since it is paused: {seen['pause']['reason']}"
         if content["gate_position"] == "shut" or seen["held_until"]:
             return f"files wait, since the gate is shut: {seen['gate_reason']}"
+        if seen["budget"]["used_up"] or seen["budget"]["total_used_up"]:
+            which = f"route {printable(self.route.name)}" if seen["budget"]["used_up"] else "all routes"
+            return f"files wait, since the budget of {which} is used up until {rfc3339(ends_at(now))}"
         return None
 
     def until_ended(self, puts: Sequence[Put]) -> tuple[int, list[dict[str, Any] | None]]:

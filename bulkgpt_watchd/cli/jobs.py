@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import click
 
+from bulkgpt_watchd.cli.ending import NO_SUCH, Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, show
 from bulkgpt_watchd.cli.state import find_job_or_file, open_state
@@ -77,6 +78,8 @@ def jobs(
         names = opened.names()
         keys = None if route is None else tuple(key for key in {*names, route} if names.get(key, key) == route)
         found = [named(job, names) for job in reversed(opened.query(replace(query, routes=keys)))]
+        if route is not None and not found:
+            _refuse_unknown(route, {names.get(key, key) for key, _ in opened.counts()} | set(names.values()))
     if as_json:
         for number, job in enumerate(found):  # written one by one: a hundred thousand are 100 MB of text
             sys.stdout.write((",\n " if number else "[") + json.dumps(row(job)))
@@ -85,6 +88,13 @@ def jobs(
         show([_table(found, now)])
     else:
         click.echo("no such jobs", err=True)
+
+
+def _refuse_unknown(route: str, known: set[str]) -> None:
+    """Tell a misspelled route from one without jobs."""
+    if known and route not in known:
+        told = ", ".join(sorted(map(printable, known)))
+        raise Ended(f"there is no route {printable(route)!r}; there are: {told}", NO_SUCH)
 
 
 def _table(found: list[Job], now: float) -> Table:

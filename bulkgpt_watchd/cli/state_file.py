@@ -35,7 +35,9 @@ def state() -> None:
     """Check the state file, copy it, and forget what ended long ago."""
 
 
-@state.command(epilog=examples("bulkgpt-watchd state check"))
+@state.command(
+    short_help="Read the whole state, and tell whether it is sound.", epilog=examples("bulkgpt-watchd state check")
+)
 @config_option
 @json_option
 def check(as_json: bool) -> int:
@@ -102,6 +104,7 @@ def _page(path: Path, found: Found, holds: dict[str, Any]) -> Iterator[Block]:
 
 
 @state.command(
+    short_help="Copy the state to FILE, beside a running daemon too.",
     epilog=examples('bulkgpt-watchd state backup "/var/backups/bulkgpt-watchd-$(date +%F).db"'),
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -126,10 +129,11 @@ def backup(file: Path, as_json: bool) -> None:
 
 
 @state.command(
+    short_help="Forget jobs that ended long ago.",
     epilog=examples(
         "bulkgpt-watchd state prune --dry-run",
         "bulkgpt-watchd state prune --older-than 90d",
-    )
+    ),
 )
 @config_option
 @click.option("--older-than", type=duration, metavar="90d", help="In place of `keep.history` of each route.")

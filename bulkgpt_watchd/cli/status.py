@@ -142,6 +142,8 @@ def _gate(content: Mapping[str, Any], now: float) -> Iterator[Block]:
         yield Words(f"gate half open, one submit at a time: {reason}", "yellow")
     else:
         yield Words(f"gate SHUT, nothing is submitted: {reason}", "bold red")
+        if content["gate_denied"]:
+            yield "  key, account or address is refused; what to do about it: bulkgpt-watchd doctor --online"
         if content["gate_needs_resume"]:
             yield "  it stays shut until you run: bulkgpt-watchd resume"
         else:

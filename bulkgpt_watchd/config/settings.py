@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,10 @@ def locate(path: Path) -> Place:
         load(path)  # tells every mistake at once, those of included files too
         raise
     config = _validate(document)
-    elsewhere = ConfigFile.model_fields.keys() - {field.name for field in fields(Place)}
+    sections = {field.name for field in fields(Place)}
+    ours = [*sections, *StateSettings.model_fields, *ControlSettings.model_fields]
+    unknown = {key for key in map(str, document.data or ()) if not get_close_matches(key, ours)}
+    elsewhere = ConfigFile.model_fields.keys() - sections | unknown
     if any(re.split(r"[.\[]", mistake.path)[0] not in elsewhere for mistake in document.mistakes):
         return load(path)  # tells every mistake at once
     return Place(config.state, config.control)

@@ -86,6 +86,7 @@ def status(
         "gate_reason": gate.reason,
         "gate_next_try_at": rfc3339(gate.probe_at),
         "gate_needs_resume": gate.is_locked,
+        "gate_denied": gate.position != "open" and gate.is_denied,
         "paused": EVERY_ROUTE in pauses,
         "pause": _pause(pauses.get(EVERY_ROUTE)),
         "web": None if web is None else {"address": web["address"], "reason": web["reason"]},

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from bulkgpt_watchd.config import Route, Settings
 from bulkgpt_watchd.config.quantities import format_duration
-from bulkgpt_watchd.core.budget import Spent
+from bulkgpt_watchd.core.budget import OVER_BUDGET, Spent
 from bulkgpt_watchd.core.duplicates import obstacle
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, Refused, SourceVanished
 from bulkgpt_watchd.core.job import Job, Stamp, State
@@ -245,7 +245,9 @@ class _Looking:
     def _unless_held(self, told: Preview, file: Foreseen) -> Foreseen:
         if file.verdict != "taken":
             return file
-        why = told.held or self.rest.spend(self.inbox.key, self.inbox.name, file.rows or 0)
+        why = told.held
+        if why is None or why.startswith(OVER_BUDGET):  # a file for which no day is enough says so
+            why = self.rest.spend(self.inbox.key, self.inbox.name, file.rows or 0) or why
         return file if why is None else replace(file, verdict="waits", why=why)
 
 

@@ -98,6 +98,18 @@ def test_a_key_that_everybody_can_read_is_a_warning(right: Path, write: WriteCon
     assert result.stderr == f"warning: everybody can read the API key in {tmp_path}/key: chmod 600 it\n"
 
 
+def test_a_token_that_everybody_can_read_is_a_warning(right: Path, write: WriteConfig, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    (tmp_path / "token").chmod(0o644)
+    path = write("web: {token_file: token}\n" + right.read_text())
+    result = run("check", path)
+
+    warning = f"everybody can read the token in {tmp_path}/token: chmod 600 it"
+    assert (result.exit_code, result.stdout) == (0, f"{path}: ok, 1 route\n")
+    assert result.stderr == f"warning: {warning}\n"
+    assert json.loads(run("check", path, "--json").stdout)["warnings"] == [warning]
+
+
 def test_json_has_the_same_facts(right: Path, write: WriteConfig) -> None:
     told = {"ok": True, "files": [str(right)], "routes": 1, "mistakes": [], "warnings": []}
     assert json.loads(run("check", right, "--json").stdout) == told

@@ -207,6 +207,17 @@ def test_a_wrong_route_beside_it_does_not_hide_where_the_daemon_is(write: WriteC
     assert locate(write("state: {path: s.db}")).state.path.name == "s.db"
 
 
+@pytest.mark.parametrize("text", ["wbe: {listen: off}", "budgets: {}", "on: 1", "2: 3"])
+def test_an_unknown_key_that_cannot_mean_where_the_daemon_is_does_not_hide_it(write: WriteConfig, text: str) -> None:
+    assert locate(write(f"{text}\nstate: {{path: s.db}}")).state.path.name == "s.db"
+
+
+@pytest.mark.parametrize("text", ["stat: {path: s.db}", "contrl: {socket: s}", "path: s.db", "sockets: s"])
+def test_an_unknown_key_that_may_mean_where_the_daemon_is_is_a_mistake(write: WriteConfig, text: str) -> None:
+    with pytest.raises(ConfigInvalid, match="unknown key"):
+        locate(write(text))
+
+
 def test_who_cannot_tell_where_the_daemon_is_tells_every_mistake(write: WriteConfig, include: Include) -> None:
     path = include("a.yaml", "- [")
     for text in ("api: [", "state: {pth: x}"):
