@@ -29,6 +29,9 @@ CONNECT_S = 2.0
 ANSWER_S = 300.0
 """`resolve --task-id` asks BulkGPT (`api.timeout`, 2m), `reload` looks at every folder; more than both together."""
 
+LOOK_S = 2.0
+"""A command that shows something does not wait for a daemon whose disk hangs; it has the state to read."""
+
 UCRED = struct.Struct("3i")
 """struct ucred: pid, uid, gid (man 7 unix, SO_PEERCRED)."""
 
@@ -59,6 +62,19 @@ def is_running(place: Place, facts: dict[str, Any]) -> bool:
     except TimeoutError:
         return True
     return True
+
+
+def troubles(place: Place, facts: dict[str, Any]) -> list[dict[str, str]]:
+    """Give what a running daemon says of itself (`/readyz`), which it may not be able to write into its state."""
+    try:
+        with reach(place, facts) as connected:
+            connected.settimeout(LOOK_S)
+            connection = HTTPConnection("localhost")
+            connection.sock = connected
+            connection.request("GET", "/readyz")
+            return list(json.loads(connection.getresponse().read())["reasons"])
+    except (OSError, HTTPException, ValueError, KeyError, Ended):
+        return []
 
 
 def reach(place: Place, facts: dict[str, Any] | None = None) -> socket.socket:

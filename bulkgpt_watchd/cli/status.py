@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulkgpt_watchd.cli.control import is_running
+from bulkgpt_watchd.cli.control import is_running, troubles
 from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, is_terminal, new_console, rendered, show
 from bulkgpt_watchd.cli.state import START_IT, open_state
@@ -82,7 +82,10 @@ def _look(place: Place) -> Seen:
         spent = state.spent(day_of(now))
         under_way = [named(job, state.names()) for job in state.query(Query(states=UNDER_WAY, limit=SHOWN_AT_MOST))]
     is_up = is_running(place, facts)
-    content = content_of(facts, counts, doubts, stuck=stuck, ready=ready, spent=spent, now=now, is_running=is_up)
+    told = troubles(place, facts) if is_up else ()
+    content = content_of(
+        facts, counts, doubts, stuck=stuck, ready=ready, spent=spent, troubles=told, now=now, is_running=is_up
+    )
     return Seen(content, under_way[::-1], now)
 
 
@@ -116,7 +119,7 @@ def screen(seen: Seen) -> Iterator[Block]:
     if content["doubts"]:
         yield ""
         yield from _doubts(content["doubts"])
-    problems = [text for text in content["problems"] if text.startswith(("route ", "all routes: "))]
+    problems = [text for text in content["problems"] if text.startswith(("state: ", "route ", "all routes: "))]
     if problems:
         yield ""
         yield Words(f"{count(len(problems), 'problem')}:", "bold")
@@ -199,6 +202,8 @@ def _now(route: Mapping[str, Any], position: str) -> Words:
         return Words("OVER BUDGET: that of all routes is used up", "yellow")
     if route["budget"]["waiting"]:
         return Words(f"{count(route['budget']['waiting'], 'file')} over budget: {_used(route['budget'])}", "yellow")
+    if route["problems"]:
+        return Words(f"{count(len(route['problems']), 'problem')}, see below", "yellow")
     if route["draining"]:
         return Words("removed from the configuration; ends what it has", "yellow")
     if route["unsettled"]:

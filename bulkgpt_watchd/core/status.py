@@ -37,7 +37,7 @@ TOLD_AT_MOST = 5
 """Reasons for which files of one route wait that are told: often it is one, for all of them."""
 
 
-def status(
+def status(  # noqa: PLR0913  # each is another question to the store
     facts: Mapping[str, Any],
     counts: Mapping[tuple[str, State], int],
     doubts: Sequence[Job],
@@ -45,6 +45,7 @@ def status(
     stuck: Sequence[Job] = (),
     ready: Sequence[Job] = (),
     spent: Mapping[str, Spent] = MappingProxyType({}),
+    troubles: Sequence[Mapping[str, str]] = (),
     now: float,
     is_running: bool,
 ) -> dict[str, Any]:
@@ -52,7 +53,8 @@ def status(
     Put together what a person wants to know at one look.
 
     Shape: *doubts* is what the store gave for NEEDS_DECISION, *stuck* for STUCK, *ready* for READY; those that were
-        answered are left out. *spent* is today's, by the keys of the routes.
+        answered are left out. *spent* is today's, by the keys of the routes. *troubles* are what a running daemon
+        says (`/readyz`): on a full disk it cannot write them down.
     """
     known: Mapping[str, str] = facts.get("names") or {}
     doubts = [named(job, known) for job in doubts if not job.is_closed and job.superseded_by is None]
@@ -68,9 +70,12 @@ def status(
         route["budget"] |= {"waiting": len(over), "total_used_up": total["used_up"]}
         route["problems"] += _used_up(route["budget"]) or _waiting(over)
         route["problems"] += _waiting([job for job in stuck if job.route == key])
+        told = [it["reason"] for it in troubles if it["what"] in {"disk", "route"} and it["route"] == route["name"]]
+        route["problems"] = [*dict.fromkeys((*route["problems"], *told))]
         routes.append(route)
     problems = [f"gate: {gate.reason}"] if gate.position != "open" else []
     problems += [f"all routes: {text}" for text in _used_up(total)]
+    problems += [f"state: {it['reason']}" for it in troubles if it["what"] == "state"]
     problems += [f"route {route['name']}: {text}" for route in routes for text in route["problems"]]
     web = facts.get("web") if is_running else None
     if web is not None and web["reason"] is not None and web["is_asked_for"]:

@@ -41,7 +41,13 @@ class Disks:
     def inside(self) -> tuple[str, ...]:
         """Give what is put before a command so that it sees the disks as the daemon does."""
         assert self.daemon is not None
-        return ("nsenter", "-t", str(self.daemon.pid), "-m")
+        return (
+            "nsenter",
+            "-t",
+            str(self.daemon.pid),
+            "-m",
+            "--wd",
+        )  # without it: /, where another version may be found
 
     def do(self, script: str) -> None:
         """Do something as the daemon sees the disks."""
