@@ -12,7 +12,7 @@ import click
 
 from bulkgpt_watchd.cli.control import is_running, troubles
 from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_place
-from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, is_terminal, new_console, rendered, show
+from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, is_terminal, new_console, plain, rendered, show
 from bulkgpt_watchd.cli.state import START_IT, open_state
 from bulkgpt_watchd.cli.words import at_s, bar, count, local, span
 from bulkgpt_watchd.core.errors import WatchdError
@@ -95,14 +95,23 @@ def _watch(place: Place) -> None:
     with Live(console=new_console(), auto_refresh=False, screen=True) as live:
         while True:
             try:
-                blocks = list(screen(_look(place)))
+                blocks = fitting(_look(place), live.console.height)
             except (WatchdError, click.ClickException) as error:  # the daemon may be starting, or stopping
                 blocks = [Words(str(error), "red")]
             live.update(rendered(blocks), refresh=True)
             time.sleep(EVERY_S)
 
 
-def screen(seen: Seen) -> Iterator[Block]:
+def fitting(seen: Seen, height: int) -> list[Block]:
+    """Put the screen together so that problems and doubts, which stand below, are on it: idle routes are left out."""
+    blocks = list(screen(seen))
+    too_many = sum(len(plain(block)) for block in blocks) - height
+    if too_many <= 0:
+        return blocks
+    return list(screen(seen, max(len(seen.content["routes"]) - too_many - 1, 0)))
+
+
+def screen(seen: Seen, routes_at_most: int | None = None) -> Iterator[Block]:
     """Put the screen together."""
     content = seen.content
     yield from _daemon(content, seen.now)
@@ -112,7 +121,14 @@ def screen(seen: Seen) -> Iterator[Block]:
     yield from _budget(content["budget"])
     if content["routes"]:
         yield ""
-        yield _routes(content["routes"], content["gate_position"])
+        shown = (
+            sorted(content["routes"], key=_is_idle)[:routes_at_most]
+            if routes_at_most is not None
+            else content["routes"]
+        )
+        yield _routes(shown, content["gate_position"])
+        if left := len(content["routes"]) - len(shown):
+            yield f"and {count(left, 'more route')}"
     if seen.under_way:
         yield ""
         yield _under_way(seen)
@@ -182,6 +198,12 @@ def _routes(routes: Sequence[Mapping[str, Any]], position: str) -> Table:
         numbers = (route["waiting"], running, route["done"], route["failed"])
         rows.append([printable(route["name"]), *(f"{number:,}" for number in numbers), _now(route, position)])
     return Table(columns, rows)
+
+
+def _is_idle(route: Mapping[str, Any]) -> bool:
+    """Tell whether a route has nothing that a person would look for."""
+    is_busy = route["waiting"] or route["submitting"] or route["running"] or route["delivering"] or route["unsettled"]
+    return not (is_busy or route["problems"] or route["pause"] or route["gate"] == "shut" or not route["configured"])
 
 
 def _now(route: Mapping[str, Any], position: str) -> Words:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bulkgpt_watchd.cli.screen import plain
-from bulkgpt_watchd.cli.status import Seen, screen
+from bulkgpt_watchd.cli.status import Seen, fitting, screen
 from bulkgpt_watchd.cli.words import local
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.shown import rfc3339
@@ -141,6 +141,32 @@ def test_pauses_problems_and_progress_are_shown() -> None:
     assert "j0000001  leads/j0000001.csv  ████████████░░░░░░░░░░░░ 4 of 8  1m 5s" in told
     assert f"UNAVAILABLE since {local(0.0)}" in told[6]
     assert told[-2:] == ["1 problem:", "  route leads: inbox /srv/leads/inbox is missing"]
+
+
+def test_a_route_with_a_problem_is_not_called_ok() -> None:
+    told = screen_of({"routes": LEADS, "health": {"leads": {"disk_low": "no room"}}})
+
+    assert told[4].endswith("1 problem, see below")
+    assert told[-2:] == ["1 problem:", "  route leads: no room"]
+
+
+def test_a_refused_key_has_a_hint_and_an_outage_has_none() -> None:
+    hint = "  key, account or address is refused; what to do about it: bulkgpt-watchd doctor --online"
+    assert screen_of({**HEALTHY, "gate": {**GATE, "is_denied": True}})[2] == hint
+    assert hint not in screen_of({**HEALTHY, "gate": GATE})
+
+
+def test_of_many_routes_those_are_left_out_that_are_idle_where_a_screen_is_low() -> None:
+    names = [f"r{number:02}" for number in range(50)]
+    facts = {"routes": {name: {} for name in names}, "health": {"r44": {"disk_low": "no room"}}}
+    seen = Seen(status(facts, {}, [], now=NOW, is_running=True), [], NOW)
+    lines = [[line for block in fitting(seen, height) for line in plain(block)] for height in (24, 99)]
+
+    assert [len(told) for told in lines] == [24, 57]
+    low, high = lines
+    assert low[4].startswith("r44 ")
+    assert (low[5][:3], low[-4], low[-1]) == ("r00", "and 34 more routes", "  route r44: no room")
+    assert [line[:3] for line in high[4:54]] == names
 
 
 def test_an_address_that_cannot_be_used_is_shown_whoever_asked_for_it() -> None:

@@ -167,3 +167,14 @@ async def test_a_file_that_is_taken_back_ends_the_waiting(bed: Bed, given: Path)
         ran = await waiting
         assert ran.exit_code == 10
         assert "taken" in ran.stderr
+
+
+async def test_who_waits_is_told_that_the_budget_is_used_up(bed: Bed, given: Path) -> None:
+    bed.config.write_text(bed.config.read_text().replace("settle: 0", "settle: 0, budget: {rows_per_day: 1}"))
+    async with live(bed) as running:
+        running.drop("first.csv", "1")
+        await running.until("first.csv", lambda row: row["state"] == "done")
+        ran = await running.cli("submit", given, "--route", "leads", "--wait", "--timeout", "3500ms")
+
+        assert ran.exit_code == 11
+        assert "files wait, since the budget of route leads is used up until " in ran.stderr

@@ -220,6 +220,28 @@ def test_other_trouble_of_a_route_degrades_it_and_leaves_it_available(health: di
     assert "route leads" in content["problems"][0]
 
 
+def test_what_a_daemon_cannot_write_down_is_told_as_it_says_it_once() -> None:
+    troubles = [
+        {"what": "disk", "route": "leads", "reason": "no room"},
+        {"what": "state", "reason": "it is full"},
+        {"what": "gate", "reason": "told already"},
+    ]
+    content = status({"routes": ROUTES}, {}, (), troubles=troubles, now=NOW, is_running=True)
+    assert content["problems"] == ["state: it is full", "route leads: no room"]
+    assert content["state"] == "degraded"
+
+    facts = {"routes": ROUTES, "health": {"leads": {"disk_low": "no room"}}}
+    assert status(facts, {}, (), troubles=troubles[:1], now=NOW, is_running=True)["problems"] == [
+        "route leads: no room"
+    ]
+
+
+@pytest.mark.parametrize(("position", "is_told"), [("shut", True), ("half", True), ("open", False)])
+def test_a_refused_key_account_or_address_is_told_from_an_outage(position: str, is_told: bool) -> None:
+    assert told(Gate(position=position, reason="no", is_denied=True, since=NOW))["gate_denied"] is is_told
+    assert told(SHUT)["gate_denied"] is False
+
+
 def test_an_unreadable_file_is_named_as_it_can_be_printed() -> None:
     health = {"leads": {"unreadable": {os.fsdecode(b"k\xe4ufer.csv"): "permission denied"}}}
     assert routes(told(health=health))["leads"]["unreadable"] == [r"k\xe4ufer.csv"]
