@@ -89,6 +89,20 @@ def test_a_missing_inbox_and_a_missing_named_folder_are_told(bed: Bed) -> None:
     assert not bed.inbox.exists()
 
 
+def test_a_token_that_is_open_to_all_or_closed_to_the_daemon_is_told(bed: Bed) -> None:
+    from bulkgpt_watchd.cli.doctor.machine import check_token
+    from bulkgpt_watchd.config import load
+
+    token = bed.folder / "token"
+    token.write_text("0123456789abcdef\n")
+    token.chmod(0o644)
+    bed.config.write_text(bed.config.read_text().replace("{listen: off}", "{listen: off, token_file: token}"))
+    assert f"chmod 600 {token}" in told(examine(bed, code=0), "web token", "warn")
+    settings = load(bed.config)  # as root may, and the daemon's user may not
+    token.unlink()
+    assert [finding.level for finding in check_token(settings)] == ["fail"]
+
+
 def test_a_key_that_is_missing_or_open_to_all_is_told(bed: Bed) -> None:
     (bed.folder / "key").chmod(0o644)
     assert "chmod 600" in told(examine(bed, code=0), "api key", "warn")

@@ -154,6 +154,7 @@ class _Examination:
         yield from machine.check_config(self.settings)
         yield from self._as_daemon("api key", partial(machine.check_key, self.settings, os.environ, self.unit))
         yield from machine.check_credential(self.unit)
+        yield from self._as_daemon("web token", partial(machine.check_token, self.settings))
         look = partial(machine.check_state_folder, self.settings, self.account, writes=self.writes)
         yield from self._as_daemon("state", look)
         yield from machine.check_daemon(self.settings, self.facts, os.environ)

@@ -19,7 +19,7 @@ from bulkgpt_watchd.cli.doctor.finding import Finding, fail, ok, warn
 from bulkgpt_watchd.cli.doctor.unit import Unit
 from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.words import count, local
-from bulkgpt_watchd.config import ConfigInvalid, Settings, check_groups, control_socket, read_api_key
+from bulkgpt_watchd.config import ConfigInvalid, Settings, check_groups, control_socket, read_api_key, read_token
 from bulkgpt_watchd.core.errors import WatchdError
 from bulkgpt_watchd.core.names import printable
 
@@ -64,6 +64,17 @@ def check_key(settings: Settings, environ: Mapping[str, str], unit: Unit) -> Ite
     for warning in key.warnings:
         yield warn("api key", warning, f"chmod 600 {settings.api.api_key_file}")
     yield ok("api key", f"from {key.source}")
+
+
+def check_token(settings: Settings) -> Iterator[Finding]:
+    """Tell whether the daemon can read the token of HTTP, and whether others can; runs with its rights."""
+    try:
+        token = read_token(settings.document, settings.web)
+    except ConfigInvalid as invalid:
+        yield fail("web token", "; ".join(map(str, invalid.mistakes)), "give the file to the daemon's user")
+        return
+    for warning in () if token is None else token.warnings:
+        yield warn("web token", warning, f"chmod 600 {printable(str(settings.web.token_file))}")
 
 
 def check_credential(unit: Unit) -> Iterator[Finding]:
