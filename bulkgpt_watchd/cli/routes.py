@@ -66,7 +66,9 @@ def resume(route: str | None, over_budget: bool, as_json: bool) -> None:
     """
     answer = act(load_place(), "resume", route=route, over_budget=over_budget)
     until = f", over budget until {local(at_s(answer['over_budget_until']))}" if over_budget else ""
-    _show(answer, f"going on: {_named(route)}{until}", as_json=as_json)
+    is_all_paused = route is not None and not over_budget and route in (answer.get("still_paused") or {})
+    told = "is paused with all others; to go on: bulkgpt-watchd resume"
+    _show(answer, f"{_named(route)} {told}" if is_all_paused else f"going on: {_named(route)}{until}", as_json=as_json)
     if not as_json:
         for name, reason in (answer.get("still_paused") or {}).items():
             click.echo(f"still paused: {printable(name)}: {printable(reason)}", err=True)

@@ -11,7 +11,7 @@ was delivered. So in every line `submitted` is the sum of accepted, refused, dou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bulkgpt_watchd.core import events as e
@@ -111,7 +111,11 @@ def _line(job: Job, *, submitted: int = 0, accepted: int = 0, refused: int = 0, 
 
 def _delivered(job: Job) -> Line:
     good = job.rows_ok if job.rows_ok is not None else job.rows_out or 0  # counters are optional
-    return Line(*_place(job), delivered_files=1, rows_ok=good, rows_failed=rows_failed(job) or 0)
+    bad = rows_failed(job) or 0
+    # A file that an older state did not know was accepted with nobody knowing its rows; now they are known.
+    late = 0 if job.rows is not None else good + bad if job.rows_total is None else job.rows_total
+    line = Line(*_place(job), submitted_rows=late, accepted_rows=late)
+    return replace(line, delivered_files=1, rows_ok=good, rows_failed=bad)
 
 
 def _place(job: Job) -> tuple[str, str, str]:

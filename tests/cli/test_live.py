@@ -66,6 +66,9 @@ async def test_resume_without_a_route_says_which_routes_stay_paused(bed: Bed) ->
     async with live(bed) as running:
         await running.cli("pause", "leads", "--reason", "month end")
         await running.cli("pause")
+        one = await running.cli("resume", "leads")
+        assert one.stdout == "route leads is paused with all others; to go on: bulkgpt-watchd resume\n"
+        await running.cli("pause", "leads", "--reason", "month end")
 
         ended = await running.cli("resume")
         again = await running.cli("resume", "--json")

@@ -181,3 +181,17 @@ def test_a_task_in_conflict_that_was_never_the_file_s_is_taken_back() -> None:
 )
 def test_days_are_utc(at: float, day: str) -> None:
     assert day_of(at) == day
+
+
+@pytest.mark.parametrize(("total", "ok", "rows"), [(24, 20, 24), (None, None, 19), (None, 15, 15)])
+def test_rows_that_nobody_knew_are_counted_when_the_result_is_delivered(
+    total: int | None, ok: int | None, rows: int
+) -> None:
+    job = sample_job("a", state=State.FETCHED, rows=None, rows_total=total, rows_ok=ok, rows_out=19, passed_at=NOW)
+    line = addition(Change(job, job, e.Delivered(None)))
+
+    assert line is not None
+    assert (line.accepted_rows, line.submitted_rows, line.accepted_files) == (rows, rows, 0)
+    known = addition(Change(replace(job, rows=24), job, e.Delivered(None)))
+    assert known is not None
+    assert (known.accepted_rows, known.submitted_rows) == (0, 0)
