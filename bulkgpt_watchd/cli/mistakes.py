@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -38,6 +39,10 @@ def told(mistakes: Sequence[Mistake]) -> str:
     """Show each mistake with its line, and their number."""
     lines_of = cache(_lines)
     lines = [line for mistake in mistakes for line in (str(mistake), *_excerpt(mistake, lines_of))]
+    if not any(os.path.lexists(mistake.file) for mistake in mistakes):
+        return "\n".join(
+            [*lines, "name another configuration with --config, or make one with: bulkgpt-watchd init DIR"]
+        )
     return "\n".join([*lines, count(len(mistakes), "mistake")])
 
 

@@ -105,7 +105,8 @@ def test_the_configuration_may_be_named_before_and_after_the_command_and_by_the_
         "environment": lambda: invoke("status", BULKGPT_WATCHD_CONFIG=str(path)),
     }[place]()
 
-    assert (ran.exit_code, ran.stderr) == (78, f"{path}: does not exist\n1 mistake\n")
+    hint = "name another configuration with --config, or make one with: bulkgpt-watchd init DIR"
+    assert (ran.exit_code, ran.stderr) == (78, f"{path}: does not exist\n{hint}\n")
 
 
 def test_of_two_configurations_the_last_one_counts(tmp_path: Path) -> None:

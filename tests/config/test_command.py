@@ -131,7 +131,8 @@ def test_json_has_the_same_facts(right: Path, write: WriteConfig) -> None:
 
 
 def test_a_file_that_is_not_there_has_no_line(tmp_path: Path) -> None:
-    assert run("check", tmp_path / "x.yaml").stderr == f"{tmp_path}/x.yaml: does not exist\n1 mistake\n"
+    hint = "name another configuration with --config, or make one with: bulkgpt-watchd init DIR"
+    assert run("check", tmp_path / "x.yaml").stderr == f"{tmp_path}/x.yaml: does not exist\n{hint}\n"
 
 
 @pytest.mark.parametrize(
