@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import click
 
-from bulkgpt_watchd.cli.ending import NO_SUCH, Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, show
 from bulkgpt_watchd.cli.state import find_job_or_file, open_state
@@ -78,8 +77,7 @@ def jobs(
         names = opened.names()
         keys = None if route is None else tuple(key for key in {*names, route} if names.get(key, key) == route)
         found = [named(job, names) for job in reversed(opened.query(replace(query, routes=keys)))]
-        if route is not None and not found:
-            _refuse_unknown(route, {names.get(key, key) for key, _ in opened.counts()} | set(names.values()))
+        known = {names.get(key, key) for key, _ in opened.counts()} | set(names.values())
     if as_json:
         for number, job in enumerate(found):  # written one by one: a hundred thousand are 100 MB of text
             sys.stdout.write((",\n " if number else "[") + json.dumps(row(job)))
@@ -87,14 +85,9 @@ def jobs(
     elif found:
         show([_table(found, now)])
     else:
-        click.echo("no such jobs", err=True)
-
-
-def _refuse_unknown(route: str, known: set[str]) -> None:
-    """Tell a misspelled route from one without jobs."""
-    if known and route not in known:
-        told = ", ".join(sorted(map(printable, known)))
-        raise Ended(f"there is no route {printable(route)!r}; there are: {told}", NO_SUCH)
+        is_misspelt = route is not None and known and route not in known
+        told = f": there is no route {printable(route or '')!r}; there are: {', '.join(sorted(map(printable, known)))}"
+        click.echo(f"no such jobs{told if is_misspelt else ''}", err=True)
 
 
 def _table(found: list[Job], now: float) -> Table:
