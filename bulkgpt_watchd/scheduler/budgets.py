@@ -112,7 +112,7 @@ class Budgets:
             self._reached[spent.scope] = day_of(now)
             facts = {"used": spent.used, "limit": spent.limit, "unit": spent.unit, "until": rfc3339(rules.ends_at(now))}
             self.book.log("budget.reached", "warning", scope=_kind(spent.scope), key=spent.scope, **facts)
-        return self.reason(inbox, over)
+        return rules.reason(over, inbox.name, self.book.outside.clock.now(), is_used_up=True)
 
     def files_left(self, inbox: Inbox) -> int | None:
         """Say how many more files may be claimed for a route today; None: any number."""

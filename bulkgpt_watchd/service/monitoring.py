@@ -48,27 +48,39 @@ class Monitoring:
     state: Path
     meter: Meter
     figures: Figures
+    health: Health = field(init=False)
     _rendering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def start(self, stack: AsyncExitStack) -> None:
         """Begin to count; the routes must be known."""
         self.figures.start()
+        self.health = Health(self.figures.scheduler, self.figures)
         watching = asyncio.create_task(self.figures.watch_loop())
         stack.callback(watching.cancel)
 
     def routes(self) -> list[web.RouteDef]:
         """Give what is served beside acts and status."""
-        health = Health(self.figures.scheduler, self.figures)
-        return [*job_routes(self.read), *pages(health.alive, health.ready, self.metrics)]
+        return [*job_routes(self.read), *pages(self.health.alive, self.health.ready, self.metrics)]
 
     async def status(self) -> dict[str, Any]:
         """Give the content of `status --json`."""
         now = self.figures.scheduler.outside.clock.now()
+        troubles = (await self.health.ready())["reasons"]  # a disk that is full keeps them from being written down
 
         def content(state: StateReader) -> dict[str, Any]:
             doubts, stuck, ready = state.query(NEEDS_DECISION), state.query(STUCK), state.query(READY)
             facts, counts, spent = state.facts(), state.counts(), state.spent(day_of(now))
-            return status(facts, counts, doubts, stuck=stuck, ready=ready, spent=spent, now=now, is_running=True)
+            return status(
+                facts,
+                counts,
+                doubts,
+                stuck=stuck,
+                ready=ready,
+                spent=spent,
+                troubles=troubles,
+                now=now,
+                is_running=True,
+            )
 
         return await self.read(content)
 
