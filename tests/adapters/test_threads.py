@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -163,3 +164,67 @@ def test_a_hung_call_does_not_keep_the_program_from_ending(fifo: Path) -> None:
 
     asyncio.run(main())
     free(fifo)
+
+
+async def test_a_call_for_later_runs_in_a_thread_of_its_route(threads: RouteThreads) -> None:
+    names: list[str] = []
+    threads.later("leads", lambda: names.append(threading.current_thread().name))
+    await until(lambda: names != [])
+    assert names == ["route leads"]
+    assert threads.is_hung("leads") is False
+
+
+async def test_calls_for_later_need_no_more_threads_than_a_route_may_have(threads: RouteThreads) -> None:
+    idents: list[int] = []
+    for _ in range(20):
+        threads.later("leads", lambda: idents.append(threading.get_ident()))
+    await until(lambda: len(idents) == 20)
+    assert len(set(idents)) <= 2
+    assert await threads.run("leads", int, "7", deadline_s=5) == 7
+
+
+async def test_a_call_for_later_waits_until_a_hung_one_is_let_go(threads: RouteThreads, fifo: Path) -> None:
+    """Nobody may stand where it would: neither who asked for it, nor the loop that collects what was dropped."""
+    hung = [threads.run("leads", fifo.read_bytes, deadline_s=0.05) for _ in range(2)]
+    await asyncio.gather(*hung, return_exceptions=True)
+    names: list[str] = []
+    threads.later("leads", lambda: names.append(threading.current_thread().name))
+    threads.later("leads", lambda: names.append(threading.current_thread().name))
+    await asyncio.sleep(0.05)
+    assert names == []
+
+    free(fifo)
+    await until(lambda: len(names) == 2)
+    assert names == ["route leads"] * 2
+    await until(lambda: not threads.is_hung("leads"))
+    assert await threads.run("leads", int, "7", deadline_s=5) == 7
+
+
+async def test_calls_for_later_go_before_callers_that_wait_and_these_are_served_then() -> None:
+    """What is left to close holds a file open; whoever waits gets the thread after it."""
+    threads, gate, order = RouteThreads(1), threading.Event(), list[str]()
+    busy = asyncio.create_task(threads.run("leads", gate.wait))
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(threads.run("leads", order.append, f"caller {n}", deadline_s=5)) for n in range(2)]
+    await asyncio.sleep(0)
+    for number in range(2):
+        threads.later("leads", partial(order.append, f"later {number}"))
+    gate.set()
+    await asyncio.gather(busy, *waiting)
+    threads.stop()
+
+    assert order == ["later 0", "later 1", "caller 0", "caller 1"]
+
+
+async def test_what_a_call_for_later_raises_is_dropped_and_costs_no_thread(
+    threads: RouteThreads, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise OSError(5, "input/output error")
+
+    for _ in range(4):
+        threads.later("leads", fail)
+    assert await asyncio.gather(*(threads.run("leads", int, "7", deadline_s=5) for _ in range(4))) == [7] * 4
+    gc.collect()
+    await asyncio.sleep(0)
+    assert caplog.records == []  # asyncio tells there of an exception that nobody has looked at
