@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bulkgpt_watchd.config import Route
+from bulkgpt_watchd.config import ApiSettings, Route
 from bulkgpt_watchd.core.errors import DiskTrouble, Unavailable
 from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.core.names import sent_name
 from bulkgpt_watchd.core.ports import Change
 from bulkgpt_watchd.sandbox import answer
 from tests.daemon import Daemon, Place
+from tests.sample_jobs import sample_job
 
 CSV = b"Input_1\n1\n2\n3\n"
 
@@ -52,6 +54,46 @@ async def test_an_outbox_that_vanishes_while_a_task_runs_costs_nothing(place: Pl
 
     assert place.files("outbox") == {"a.csv": answer(CSV)}
     assert len(place.api.accepted) == 1
+
+
+@pytest.mark.parametrize("is_on_network", [False, True])
+async def test_what_was_being_sent_to_a_share_that_is_gone_is_a_doubt_at_once_and_holds_up_nobody(
+    place: Place, is_on_network: bool
+) -> None:
+    """The daemon died awaiting an answer, and starts without the folders: the doubt needs none of them."""
+    place.is_on_network = is_on_network
+    place.settings = ApiSettings(max_outstanding=1)
+    gone = place.route("gone")
+    place.route("whole")
+    daemon = await place.start()
+    await daemon.turn(0.0)
+    sent = sample_job(
+        "a1000000",
+        route="gone",
+        file="a.csv",
+        state=State.SUBMITTING,
+        due_at=None,
+        inbox=str(gone.inbox),
+        work=str(gone.work),
+    )
+    await daemon.store.add([sent])
+    await daemon.stop()
+    (gone.work / sent_name(sent.id, sent.file)).write_bytes(CSV)
+    (place.folder / "gone").rename(place.folder / "aside")
+    place.drop("b.csv", b"a\n1\n", "whole")
+
+    daemon = await place.start()
+    await daemon.run_for(3600.0)
+
+    doubt = await daemon.job("a.csv")
+    assert (doubt.state, doubt.code) == (State.FAILING, "submission_unknown")
+    assert place.files("outbox", "whole") == {"b.csv": answer(b"a\n1\n")}
+    assert (daemon.scheduler.passage.gate.position, place.told("daemon.bug")) == ("open", [])
+
+    (place.folder / "aside").rename(place.folder / "gone")
+    await daemon.run_to_idle()
+    assert place.files("error", "gone")["a.csv"] == CSV
+    assert [sent.workflow_id for sent in place.api.accepted] == ["workflow of whole"]
 
 
 async def test_a_known_route_without_its_marker_is_left_alone_until_adopted(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,21 +12,26 @@ from bulkgpt_watchd.adapters.sqlite import SqliteStore
 from bulkgpt_watchd.config import BudgetSettings
 from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.errors import DiskTrouble
+from bulkgpt_watchd.core.events import Claimed, Prepared
 from bulkgpt_watchd.core.job import State
+from bulkgpt_watchd.core.ports import Change
 from bulkgpt_watchd.sandbox import answer
 from tests.adapters.kernels import Failing
 from tests.daemon import Place
+from tests.fakes import SubmitFault
 
 CSV = b"Input_1\n1\n2\n3\n"
 
 
-def written_and_told_as_failed(store: SqliteStore, name: str, times: int) -> list[str]:
-    """Let the first *times* calls of a write be carried out and end in DiskTrouble; gives what was told."""
+def written_and_told_as_failed(
+    store: SqliteStore, name: str, times: int, when: Callable[..., bool] = lambda *_result_and_args: True
+) -> list[str]:
+    """Let the first *times* calls of a write that *when* picks be carried out and end in DiskTrouble; gives them."""
     write, told = getattr(store, name), list[str]()
 
     async def late(*args: Any, **named: Any) -> Any:
         result = await write(*args, **named)
-        if len(told) < times:
+        if len(told) < times and when(result, *args):
             told.append(name)
             raise DiskTrouble("input/output error")
         return result
@@ -49,6 +55,67 @@ async def test_a_file_goes_its_way_and_is_paid_once(place: Place, write: str) ->
     assert counts == await daemon.store.counts() == {("leads", State.DONE): 1}
     spent = await daemon.store.spent(place.clock.now())
     assert {route: used for (_, route), used in daemon.scheduler.book.spent.items()} == spent == {"leads": Spent(3, 1)}
+
+
+async def test_a_name_is_free_again_after_a_claim_that_was_told_as_failed(place: Place) -> None:
+    """The next file of that name may come before the next look, and is a file of its own."""
+    other = b"Input_1\n7\n8\n"
+
+    def drops_the_next(_result: object, change: Change) -> bool:
+        if isinstance(change.event, Claimed):
+            place.drop("a.csv", other)
+        return isinstance(change.event, Claimed)
+
+    daemon = await place.start()
+    told = written_and_told_as_failed(daemon.store, "save", 1, drops_the_next)
+    await daemon.turn(0.0)
+    place.drop("a.csv", CSV)
+    await daemon.run_until(lambda: told)
+    await daemon.run_for(600.0)
+
+    assert [sent.csv for sent in place.api.accepted] == [CSV, other]
+    assert [job.state for job in await daemon.jobs()] == [State.DONE, State.DONE]
+    assert place.files("inbox") == {}
+    assert daemon.scheduler.inboxes["leads"].waiting == {}
+
+
+async def test_a_conflict_that_was_told_as_failed_is_told_and_counted_once(place: Place) -> None:
+    place.api.runs_s = 1e5
+    place.api.plan(SubmitFault(task_id="T", times=2))
+    place.drop("a.csv", CSV)
+    place.drop("b.csv", b"Input_1\n9\n")
+    daemon = await place.start()
+    told = written_and_told_as_failed(
+        daemon.store, "accept", 1, lambda changes, *_args: any(change.new.code for change in changes)
+    )
+    await daemon.run_for(2000.0)
+
+    assert told == ["accept"]
+    assert {job.file: (job.state, job.code) for job in await daemon.jobs()} == {
+        "a.csv": (State.FAILED, "task_id_conflict"),
+        "b.csv": (State.FAILED, "task_id_conflict"),
+    }
+    counts = {key: number for key, number in daemon.scheduler.book.counts.items() if number}
+    assert counts == await daemon.store.counts() == {("leads", State.FAILED): 2}
+    failed = [(facts["file"], facts["code"]) for facts in place.told("job.failed")]
+    assert sorted(failed) == [("a.csv", "task_id_conflict"), ("b.csv", "task_id_conflict")]
+
+
+async def test_a_check_that_was_told_as_failed_supersedes_what_it_mends(place: Place) -> None:
+    place.drop("a.csv", b"Input_1\n")
+    daemon = await place.start()
+    await daemon.run_to_idle()
+    (place.routes["leads"].error / "a.csv").unlink()
+    told = written_and_told_as_failed(
+        daemon.store, "save", 1, lambda _result, change: isinstance(change.event, Prepared)
+    )
+    place.drop("a.csv", CSV)
+    await daemon.run_to_idle()
+
+    assert told == ["save"]
+    old, new = await daemon.jobs()
+    assert (old.state, old.code, old.superseded_by) == (State.FAILED, "csv_empty", new.id)
+    assert new.state is State.DONE
 
 
 async def test_a_full_disk_at_the_point_of_no_return_spends_nothing(place: Place) -> None:
