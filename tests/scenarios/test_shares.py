@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -40,12 +41,14 @@ async def ends_in_time(what: Coroutine[Any, Any, None]) -> None:
 
 
 @asynccontextmanager
-async def hanging(place: Place, when: When) -> AsyncIterator[tuple[Daemon, Hanging]]:
+async def hanging(
+    place: Place, when: When, kind: Callable[[When], Hanging] = Hanging
+) -> AsyncIterator[tuple[Daemon, Hanging]]:
     """Start a daemon with the routes `hung` and `whole`; the share of the first hangs from *when* on."""
     place.deadline_share = SHARE
     place.route("hung")
     place.route("whole")
-    kernel = Hanging(when)
+    kernel = kind(when)
     daemon = await place.build(kernel)
     try:
         await daemon.begin()
@@ -57,6 +60,14 @@ async def hanging(place: Place, when: When) -> AsyncIterator[tuple[Daemon, Hangi
 async def until_it_hangs(daemon: Daemon, kernel: Hanging) -> None:
     """Step, and wait for nothing that was started."""
     while kernel.route is None:
+        await daemon.scheduler.step()
+        await asyncio.sleep(0.001)
+        daemon.place.clock.advance(1.0)
+
+
+async def until_told(daemon: Daemon, event: str, times: int) -> None:
+    """Step until an event was told so often, and wait for nothing that was started."""
+    while len(daemon.place.told(event)) < times:
         await daemon.scheduler.step()
         await asyncio.sleep(0.001)
         daemon.place.clock.advance(1.0)
@@ -117,6 +128,67 @@ async def test_a_share_that_hangs_under_a_download_does_not_keep_the_daemon_from
     assert (await daemon.job("a.csv")).state is State.DONE
     assert place.files("outbox", "hung").keys() == {"a.csv"}
     assert len(place.api.accepted) == 1
+
+
+async def test_a_result_that_hangs_is_never_closed_where_everything_else_waits(place: Place) -> None:
+    """To close a file may wait for its share; where all threads of the route are stuck, that waits for one of them."""
+    closed_in: list[str] = []
+
+    def is_result(opened: int) -> bool:
+        return place.api.downloads > 0 and ".part" in os.readlink(f"/proc/self/fd/{opened}")
+
+    class HangingWrites(Hanging):
+        def around(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+            if name == "write" and is_result(args[0]):
+                self.route = "hung"
+                self.freed.wait()
+            if name == "close" and self.route is not None and is_result(args[0]):
+                closed_in.append(threading.current_thread().name)
+            return call(*args, **named)
+
+    async with hanging(place, is_witness, HangingWrites) as (daemon, kernel):
+        for number in range(8):
+            place.drop(f"{number}.csv", b"a\n%d\n" % number, "hung")
+        place.api.runs_s = 1e6
+        await daemon.run_until(lambda: len(place.told("task.submitted")) == 8)
+        for task in place.api.tasks.values():
+            task.runs_s, task.result = 1.0, b"a,b\n" + b"1,2\n" * 100_000  # so long that it is written block by block
+        await ends_in_time(until_it_hangs(daemon, kernel))
+        await ends_in_time(until_told(daemon, "job.deferred", 5))
+        assert "MainThread" not in closed_in
+    await daemon.run_to_idle()
+
+    assert set(closed_in) == {"route hung"}
+    assert len(place.files("outbox", "hung")) == 8
+
+
+async def test_retrying_all_that_failed_leaves_what_hangs_and_goes_on_with_the_others(place: Place) -> None:
+    is_asked = False
+
+    def is_look(name: str, _args: tuple[Any, ...]) -> bool:
+        return is_asked and name == "stat" and threading.current_thread().name == "route hung"
+
+    async with hanging(place, is_look) as (daemon, _):
+        for number in range(2):
+            place.drop(f"{number}.csv", b"Input_1\n", "hung")
+            place.drop(f"{number}.csv", b"Input_1\n", "whole")
+        await daemon.run_to_idle()
+        failed = {job.id: job for job in await daemon.jobs()}
+        assert [job.code for job in failed.values()] == ["csv_empty"] * 4
+        answers: list[dict[str, Any]] = []
+
+        async def retry() -> None:
+            answers.append(await daemon.acts.retry("a person", failed=True))
+
+        is_asked = True
+        await ends_in_time(retry())
+
+        (said,) = answers
+        assert {failed[job["job"]].route for job in said["jobs"]} == {"whole"}
+        assert len(said["jobs"]) == 2
+        assert {failed[left["job"]].route for left in said["left"]} == {"hung"}
+        assert [left["reason"].partition(" (")[0] for left in said["left"]] == ["a folder hangs"] * 2
+        assert [job.state for job in await daemon.jobs() if job.route == "hung"] == [State.FAILED] * 2
 
 
 async def test_a_decision_about_a_file_that_hangs_on_its_way_to_error_is_refused(place: Place) -> None:
