@@ -106,7 +106,7 @@ def test_kill_at_any_time_loses_nothing_and_pays_once(bed: Bed) -> None:
         daemon.wait_for_lines(4 * tenths)
         daemon.kill()
     bed.start()
-    wait(lambda: not bed.files("inbox") and not claimed(bed), "all have ended")
+    wait(lambda: [job["state"] in {"done", "failed"} for job in bed.jobs()] == [True] * len(contents), "all have ended")
     jobs = bed.jobs()
     for job in jobs:
         assert (job["state"], job["code"]) in {("done", None), ("failed", "submission_unknown")}, job
