@@ -69,6 +69,26 @@ async def test_an_older_state_sends_nothing_again_from_where_the_inbox_was_befor
     assert len(place.api.accepted) == 1
 
 
+async def test_a_sent_name_where_the_inbox_was_before_is_a_doubt_although_no_row_tells_of_it(place: Place) -> None:
+    """The older copy of the state is from before the file was dropped."""
+    daemon = await place.start()
+    await daemon.turn(0.0)
+    await daemon.stop()
+    old_work = move_inbox(place)
+    (old_work / sent_name("a1000000", "a.csv")).write_bytes(CSV)
+    daemon = await place.start()
+    await daemon.run_to_idle()
+
+    job = await daemon.job("a.csv")
+    assert (job.id, job.state, job.code) == ("a1000000", State.FAILED, "submission_unknown")
+    assert place.files("error")["a.csv"] == CSV
+    await daemon.acts.resume("a person")
+    place.drop("a.csv", CSV)
+    await daemon.run_to_idle()
+    assert (await daemon.job("a.csv")).code == "duplicate"
+    assert place.api.submissions == []
+
+
 async def test_a_file_of_an_older_state_that_was_not_sent_goes_on_from_where_the_inbox_was_before(place: Place) -> None:
     daemon = await until_ready(place)
     await daemon.stop()
