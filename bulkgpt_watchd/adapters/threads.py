@@ -162,28 +162,31 @@ class _Worker:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
 
-        def finish(result: Any, error: BaseException | None) -> None:
+        def finish(outcome: list[Any], error: BaseException | None) -> None:
             if self.deadline is not None:
                 self.deadline.cancel()
                 self.deadline = None
             give_back(self)
-            if done.done():  # nobody waits any more
+            if (
+                done.done()
+            ):  # nobody waits: a file that was opened late is dropped, and closed, in its thread
+                self._calls.put(outcome.clear)
                 return
             if error is None:
-                done.set_result(result)
+                done.set_result(outcome.pop())
             elif isinstance(error, StopIteration):  # asyncio cannot carry it
                 done.set_exception(RuntimeError("a call in a thread raised StopIteration"))
             else:
                 done.set_exception(error)
 
         def perform() -> None:
-            result, error = None, None
+            outcome, error = list[Any](), None
             try:
-                result = call()
+                outcome.append(call())
             except BaseException as raised:  # noqa: BLE001  # it belongs to the caller, whatever it is
                 error = raised
             try:
-                loop.call_soon_threadsafe(finish, result, error)
+                loop.call_soon_threadsafe(finish, outcome, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 self.stop()
             finally:

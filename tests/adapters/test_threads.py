@@ -228,3 +228,22 @@ async def test_what_a_call_for_later_raises_is_dropped_and_costs_no_thread(
     gc.collect()
     await asyncio.sleep(0)
     assert caplog.records == []  # asyncio tells there of an exception that nobody has looked at
+
+
+async def test_what_was_given_up_is_dropped_in_its_thread(threads: RouteThreads) -> None:
+    """A file that a share opened late is closed where closing may hang again, and not in the loop."""
+    goes_on, dropped_in = threading.Event(), list[str]()
+
+    class Opened:
+        def __del__(self) -> None:
+            dropped_in.append(threading.current_thread().name)
+
+    def open_late() -> Opened:
+        goes_on.wait()
+        return Opened()
+
+    with pytest.raises(DiskTrouble):
+        await threads.run("leads", open_late, deadline_s=0.05)
+    goes_on.set()
+    await until(lambda: bool(dropped_in))
+    assert dropped_in == ["route leads"]
