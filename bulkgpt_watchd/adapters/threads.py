@@ -167,9 +167,7 @@ class _Worker:
                 self.deadline.cancel()
                 self.deadline = None
             give_back(self)
-            if (
-                done.done()
-            ):  # nobody waits: a file that was opened late is dropped, and closed, in its thread
+            if done.done():  # nobody waits: a file that was opened late is dropped, and closed, in its thread
                 self._calls.put(outcome.clear)
                 return
             if error is None:
