@@ -87,6 +87,7 @@ class UploadBody(aiohttp.Payload):
         if self._transport is not None:
             self._transport.abort()
 
+    # Payload's signature: the length is known from the start.
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002
         """
         Write all, with the wait in it.
@@ -112,7 +113,7 @@ class UploadBody(aiohttp.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         await self.write_with_length(writer, None)
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002  # Payload's signature
         raise TypeError("a body that is streamed has no text")
 
     async def _write_all_but_last(self, writer: AbstractStreamWriter) -> bytes:

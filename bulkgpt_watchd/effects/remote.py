@@ -82,7 +82,7 @@ async def _store(outside: Outside, task: Task, answer: Download) -> Event:
             digest.update(block)
             size_bytes += len(block)
             await run(job.route, target.write, block, deadline_s=CALL_DEADLINE_S)
-        name, rows_out = await run(job.route, _complete, folders, task, target, answer.is_delimited)
+        name, rows_out = await run(job.route, _complete, folders, task, target, is_delimited=answer.is_delimited)
     except BaseException:
         # What is left under the dot-name is made anew by the next try; a share that hangs must not hold us up here.
         outside.later(job.route, target.close)
@@ -101,7 +101,7 @@ def _create(folders: Folders, task: Task) -> BinaryIO:
     return folders.create(folder, temp, task.route.result.mode, task.route.result.group)
 
 
-def _complete(folders: Folders, task: Task, target: BinaryIO, is_delimited: bool) -> tuple[str, int]:  # noqa: FBT001
+def _complete(folders: Folders, task: Task, target: BinaryIO, *, is_delimited: bool) -> tuple[str, int]:
     """
     Bring the result to disk, check it, and choose its name.
 

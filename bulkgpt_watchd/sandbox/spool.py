@@ -96,7 +96,7 @@ class _StoredReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # wider in typeshed; BufferedReader hands over a memoryview
         if not self._rest:
             self._rest = memoryview(next(self._blocks, b""))
         size = min(len(buffer), len(self._rest))

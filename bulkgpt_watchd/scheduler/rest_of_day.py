@@ -41,9 +41,12 @@ class RestOfDay:
 
 
 def rest_of_day(
-    settings: Settings, routes: Iterable[tuple[str, Route]], lifted: Mapping[str, Any], spent: Mapping[str, Spent],
+    settings: Settings,
+    routes: Iterable[tuple[str, Route]],
+    lifted: Mapping[str, Any],
+    spent: Mapping[str, Spent],
     now: float,
-) -> RestOfDay:  # fmt: skip
+) -> RestOfDay:
     """
     Say what may still be sent today by this configuration.
 

@@ -70,7 +70,7 @@ def as_user(act: Callable[[], T]) -> T:
     is_done, value = pickle.loads(content)
     if not is_done:
         raise value
-    return value  # type: ignore[no-any-return]
+    return value  # type: ignore[no-any-return]  # it comes out of a pipe
 
 
 def put(path: Path, content: bytes = b"a,b\n1,2\n") -> Stamp:

@@ -47,7 +47,7 @@ def upload_of(csv: bytes, *, read: Callable[[int], Awaitable[bytes]] | None = No
 class PassPoint:
     """Be a pass point that counts its calls and takes its time."""
 
-    def __init__(self, action: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, action: Callable[[], Awaitable[object]] | None = None) -> None:
         self.calls = 0
         self.has_returned = False
         self._action = action

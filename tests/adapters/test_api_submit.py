@@ -353,7 +353,7 @@ async def test_a_code_says_enough_where_the_body_is_cut(pass_point: PassPoint) -
 async def test_a_peer_that_stops_reading_is_given_up_before_the_point(pass_point: PassPoint) -> None:
     stop = asyncio.Event()
 
-    async def read_nothing(exchange: Exchange) -> None:  # noqa: ARG001
+    async def read_nothing(_exchange: Exchange) -> None:
         await stop.wait()
 
     async with Loopback(read_nothing) as server, make_api(server.url, timeout_s=0.3) as api:
@@ -369,7 +369,7 @@ async def test_what_lies_in_our_kernel_only_has_not_arrived(blocks: int, pass_po
     """A peer that is gone confirms nothing; here it is one whose buffer is full."""
     stop = asyncio.Event()
 
-    async def read_nothing(exchange: Exchange) -> None:  # noqa: ARG001
+    async def read_nothing(_exchange: Exchange) -> None:
         await stop.wait()
 
     async with Loopback(read_nothing, buffer_bytes=4096) as server, make_api(server.url, timeout_s=0.3) as api:
@@ -384,7 +384,7 @@ async def test_a_peer_that_stalls_is_left_with_its_connection(pass_point: PassPo
     """Each try of a submit would leave a socket and its buffer behind otherwise, for as long as the peer lives."""
     stop = asyncio.Event()
 
-    async def read_nothing(exchange: Exchange) -> None:  # noqa: ARG001
+    async def read_nothing(_exchange: Exchange) -> None:
         await stop.wait()
 
     async with Loopback(read_nothing, buffer_bytes=4096) as server, make_api(server.url, timeout_s=0.2) as api:
@@ -432,16 +432,12 @@ class OwnError(Exception):
 
 
 async def test_what_reading_raises_arrives_as_it_is(pass_point: PassPoint) -> None:
-    error = OwnError("the share is gone")
+    error, blocks = OwnError("the share is gone"), [LARGE]
 
     async def read(size: int) -> bytes:
-        if size and read_csv.send_whole:
-            read_csv.send_whole = False
-            return LARGE[:size]
+        if size and blocks:
+            return blocks.pop()[:size]
         raise error
-
-    class read_csv:  # noqa: N801
-        send_whole = True
 
     async with Loopback(accept) as server, make_api(server.url) as api:
         with pytest.raises(OwnError) as caught:
@@ -469,7 +465,7 @@ async def test_what_the_pass_point_raises_arrives_as_it_is_and_nothing_is_sent()
 
 @pytest.mark.parametrize("csv", [b"Input_1\n1\n", LARGE])
 async def test_a_submit_that_is_cancelled_before_the_point_sends_nothing(csv: bytes) -> None:
-    passing = PassPoint(asyncio.Event().wait)  # type: ignore[arg-type]
+    passing = PassPoint(asyncio.Event().wait)
 
     async with Loopback(accept) as server, make_api(server.url) as api:
         submit = asyncio.create_task(api.submit(upload_of(csv), passing))

@@ -65,6 +65,8 @@ def test_a_long_sidecar_is_counted(outbox: Path) -> None:
     suffix = "." + "s" * 100
     free = LocalFolders().free_target(outbox, "x" * 251 + ".csv", JOB, (suffix,))
     LocalFolders().write_whole(outbox, free + suffix, b"", replace=False)
+    assert names(outbox) == {free + suffix}
+    assert 230 < len(os.fsencode(free + suffix)) <= 255
 
 
 def test_anything_exists_that_has_the_name(outbox: Path) -> None:

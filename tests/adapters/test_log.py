@@ -103,16 +103,31 @@ def test_whatever_a_file_is_called_the_line_is_json(stream: io.StringIO, name: b
 
 def test_any_kind_of_fact_is_json(lines: Lines) -> None:
     log.get_logger().info(
-        "x.y", none=None, flag=True, nan=float("nan"), inf=float("-inf"), path=Path("/a"), state=State.DONE,
-        some={"b"}, error=ValueError("no"), deep={1: [(2, {"c": b"d"})]},
-    )  # fmt: skip
+        "x.y",
+        none=None,
+        flag=True,
+        nan=float("nan"),
+        inf=float("-inf"),
+        path=Path("/a"),
+        state=State.DONE,
+        some={"b"},
+        error=ValueError("no"),
+        deep={1: [(2, {"c": b"d"})]},
+    )
 
     line = lines()[0]
     del line["ts"], line["level"], line["event"]
     assert line == {
-        "none": None, "flag": True, "nan": "nan", "inf": "-inf", "path": "/a", "state": "done",
-        "some": ["b"], "error": "no", "deep": {"1": [[2, {"c": "b'd'"}]]},
-    }  # fmt: skip
+        "none": None,
+        "flag": True,
+        "nan": "nan",
+        "inf": "-inf",
+        "path": "/a",
+        "state": "done",
+        "some": ["b"],
+        "error": "no",
+        "deep": {"1": [[2, {"c": "b'd'"}]]},
+    }
 
 
 def test_lines_below_the_level_are_not_written_and_a_reload_changes_it(stream: io.StringIO, lines: Lines) -> None:
@@ -211,7 +226,7 @@ def test_under_the_journal_every_line_of_a_traceback_carries_its_priority(stream
         ("console", io.StringIO(), False),
     ],
 )
-def test_the_format_follows_the_terminal_unless_it_is_set(format: str, stream: io.StringIO, *, is_json: bool) -> None:  # noqa: A002
+def test_the_format_follows_the_terminal_unless_it_is_set(format: str, stream: io.StringIO, *, is_json: bool) -> None:  # noqa: A002  # the key of the configuration
     configure(stream, format=format)
     log.get_logger().info("a.b")
     assert stream.getvalue().startswith("{") == is_json

@@ -20,11 +20,15 @@ PATIENCE_S = 50.0
 async def start_demo(folder: Path, *options: str, **environ: str) -> asyncio.subprocess.Process:
     folder.mkdir()
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bulkgpt_watchd", "demo", *options,
+        sys.executable,
+        "-m",
+        "bulkgpt_watchd",
+        "demo",
+        *options,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(folder), "RUNTIME_DIRECTORY": "/nowhere", **environ},
-    )  # fmt: skip
+    )
 
 
 async def test_it_shows_the_way_of_a_file_and_what_is_where_and_removes_it_all(tmp_path: Path) -> None:

@@ -184,8 +184,12 @@ def test_what_cannot_be_made_whole_is_not_made_at_all(tmp_path: Path) -> None:
     )
     ran = subprocess.run(
         [sys.executable, "-c", code, "init", tmp_path / "a/b", "--workflow-id", "w"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == "bulkgpt-watchd: nothing was made: writing: File too large\n"
     assert files(tmp_path) == ["file"]

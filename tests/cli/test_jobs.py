@@ -124,9 +124,13 @@ def test_one_job_is_told_with_why_what_to_do_and_what_happened(bed: Bed) -> None
     job = sample_job("a1000000", file="sub/x\udce9.csv")
     checked = step(job, Prepared(Stamp(1, 2, 3), "f" * 64, 1), rows=1)
     gone = step(
-        checked.new, GaveUp("csv_empty", "no rows"), state=State.FAILED, code="csv_empty", message="no rows",
+        checked.new,
+        GaveUp("csv_empty", "no rows"),
+        state=State.FAILED,
+        code="csv_empty",
+        message="no rows",
         error_path="/srv/error/x\udce9.csv",
-    )  # fmt: skip
+    )
     bed.remember(job, changes=[checked, gone])
     told = bed.cli("jobs", "show", "a1000000").stdout
 

@@ -9,12 +9,14 @@ import json
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bulkgpt_watchd.cli.screen import Table
 from bulkgpt_watchd.cli.status import Seen, screen
 from bulkgpt_watchd.cli.words import local
 from bulkgpt_watchd.core.budget import Spent
@@ -150,8 +152,8 @@ def orphan(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [hurt, miscount, orphan])
-def test_a_damaged_state_is_74_and_says_what_to_do(paid: Bed, damage: object) -> None:
-    damage(paid.state)  # type: ignore[operator]
+def test_a_damaged_state_is_74_and_says_what_to_do(paid: Bed, damage: Callable[[Path], None]) -> None:
+    damage(paid.state)
 
     for arguments in (("state", "check"), ("state", "check", "--json")):
         assert paid.cli(*arguments).exit_code == 74
@@ -300,11 +302,11 @@ def test_status_shows_what_is_used_and_what_waits() -> None:
     content = status(facts, {}, [], ready=[waiting], spent=spent, now=now, is_running=True)
 
     lines = [getattr(block, "text", block) for block in screen(Seen(content, [], now))]
-    [routes] = [block for block in screen(Seen(content, [], now)) if hasattr(block, "rows")]
+    [routes] = [block for block in screen(Seen(content, [], now)) if isinstance(block, Table)]
 
     assert "budget of all routes: 12 of 10 rows sent today" in lines
     midnight = local(1_800_057_600.0)
-    assert [row[-1].text for row in routes.rows] == [  # type: ignore[union-attr]
+    assert [getattr(row[-1], "text", None) for row in routes.rows] == [
         "OVER BUDGET: that of all routes is used up",
         f"OVER BUDGET until {midnight}: 10 of 10 rows sent today",
     ]

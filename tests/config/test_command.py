@@ -123,11 +123,9 @@ def test_json_has_the_same_facts(right: Path, write: WriteConfig) -> None:
         "ok": False,
         "files": [str(path)],
         "routes": 0,
-        "mistakes": [
-            {"file": str(path), "line": 1, "column": 7, "path": "api.timout", "message": message}
-        ],
+        "mistakes": [{"file": str(path), "line": 1, "column": 7, "path": "api.timout", "message": message}],
         "warnings": [],
-    }  # fmt: skip
+    }
 
 
 def test_a_file_that_is_not_there_has_no_line(tmp_path: Path) -> None:

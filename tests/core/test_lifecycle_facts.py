@@ -244,8 +244,12 @@ def test_a_decision_forgets_the_verdict_and_keeps_what_was_decided() -> None:
 
 
 TASK_FACTS: dict[str, Any] = {
-    "rows_done": 24, "rows_ok": 20, "rows_total": 24, "submitted_at": NOW - 9, "completed_at": NOW - 5
-}  # fmt: skip
+    "rows_done": 24,
+    "rows_ok": 20,
+    "rows_total": 24,
+    "submitted_at": NOW - 9,
+    "completed_at": NOW - 5,
+}
 
 
 @pytest.mark.parametrize("decided", [None, "t2"])

@@ -64,15 +64,17 @@ class Life:
         self.may_be_accepted = False  # a submit passed its point of no return; nobody has answered, or decided
         self.given: set[str] = set()  # task IDs that BulkGPT or a person named
 
-    def step(self, choice: int) -> None:
+    def step(self, choice: int) -> Job:
+        """Do one of what can happen, and check what came of it."""
         possible = [event for event in (*ROUNDS, *ENDS) if type(event) in TRANSITIONS[self.job.state]]
         if not possible:
-            return
+            return self.job
         event = possible[choice % len(possible)]
         self.now += choice % 7919
         self._follow(event)
         old, self.job = self.job, advance(self.job, event, self.now, POLICY, choice % 10 / 10)
         self._check(old, self.job)
+        return self.job
 
     def _follow(self, event: Event) -> None:
         match event:
@@ -113,7 +115,7 @@ def test_no_walk_loses_a_task_a_doubt_a_verdict_or_the_next_effect(start: State,
     """
     life = Life(start)
     for choice in choices:
-        life.step(choice)
+        assert life.step(choice) is life.job
 
 
 @pytest.mark.parametrize("state", State)

@@ -6,7 +6,7 @@ import pytest
 
 from bulkgpt_watchd.core import wire
 from bulkgpt_watchd.core.errors import Denied, ReplyNotUnderstood, TaskNotKnown, Unavailable
-from bulkgpt_watchd.core.wire import TaskStatus
+from bulkgpt_watchd.core.wire import Phase, TaskStatus
 from tests.core.test_wire import EVERY_CODE, HOSTILE, polled, reply
 
 
@@ -23,8 +23,8 @@ from tests.core.test_wire import EVERY_CODE, HOSTILE, polled, reply
         ("Completed", "unknown"),
     ],
 )
-def test_every_status_word_has_a_phase(word: str, phase: str) -> None:
-    assert polled(reply(200, {"status": {"status": word}})) == TaskStatus(word, phase, None, None, None, None)  # type: ignore[arg-type]
+def test_every_status_word_has_a_phase(word: str, phase: Phase) -> None:
+    assert polled(reply(200, {"status": {"status": word}})) == TaskStatus(word, phase, None, None, None, None)
 
 
 def test_the_sample_of_the_vendor_is_read() -> None:

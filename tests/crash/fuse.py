@@ -157,7 +157,7 @@ class FusedStore(SqliteStore):
     async def open_with(cls, fuse: Fuse, path: Path, **named: Any) -> Self:
         store = await cls.open(path, **named)
         store.gate = _Gate(store._thread, fuse)  # noqa: SLF001  # it is one of us
-        store._thread = cast("CommitThread", store.gate)  # noqa: SLF001
+        store._thread = cast("CommitThread", store.gate)  # noqa: SLF001  # the same
         return store
 
     async def add(self, jobs: Sequence[Job]) -> None:

@@ -83,10 +83,16 @@ async def run(script: str, folder: Path) -> str:
 
 
 async def test_the_python_example_works() -> None:
+    """What it asserts of the ledger is a part of it."""
+    uploaded_to = []
+
     async def upload(sandbox: Sandbox) -> None:
+        uploaded_to.append(sandbox.base_url)
         async with client_of(sandbox) as client:
             await client.submit(b"name\n" + b"x" * 18 + b"\n")
 
     (example,) = blocks("python")
     code = compile(example.replace("...", "await upload(sandbox)", 1), "page", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     await types.FunctionType(code, {"upload": upload})()
+    assert len(uploaded_to) == 1
+    assert "assert [record.csv_bytes" in example

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bulkgpt_watchd.config import BudgetSettings
@@ -30,7 +32,7 @@ def drop(place: Place, rows: int, *names: str, route: str = "leads") -> None:
         place.drop(f"{name}.csv", csv(rows, name), route)
 
 
-async def told(daemon: Daemon) -> dict[str, object]:
+async def told(daemon: Daemon) -> dict[str, Any]:
     store, now = daemon.store, daemon.place.clock.now()
     ready, spent = await store.query(READY), await store.spent(now)
     content = status(await store.facts(), await store.counts(), [], ready=ready, spent=spent, now=now, is_running=True)
@@ -243,8 +245,8 @@ async def test_status_says_how_much_is_used_and_until_when(place: Place) -> None
 
     content = await told(daemon)
 
-    [route] = content["routes"]  # type: ignore[misc]
-    assert route["budget"] == {  # type: ignore[has-type]
+    [route] = content["routes"]
+    assert route["budget"] == {
         "rows_today": 8,
         "rows_per_day": 10,
         "files_today": 2,

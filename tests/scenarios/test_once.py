@@ -93,7 +93,7 @@ async def test_a_task_that_one_route_may_not_ask_about_is_11(place: Place) -> No
             raise Denied("HTTP 403: not your workflow", http_status=403)
         return await status(task_id)
 
-    place.api.status = refuse  # type: ignore[method-assign]
+    place.api.status = refuse  # type: ignore[method-assign]  # of one task it answers no
 
     assert await once(daemon) == HELD
     assert (await daemon.job("b.csv")).state is State.DONE

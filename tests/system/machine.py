@@ -42,8 +42,11 @@ main()
 """
 """What pip makes of an entry point."""
 
-CGROUPS = [path for path in (Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified"))
-           if (path / "cgroup.procs").exists()]  # fmt: skip
+CGROUPS = [
+    path
+    for path in (Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified"))
+    if (path / "cgroup.procs").exists()
+]
 """Where this machine's cgroups are mounted: one hierarchy, or systemd's two."""
 
 
@@ -69,8 +72,12 @@ class Machine:
         as_user = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         return subprocess.run(
             ["nsenter", f"--target={self._leader}", "--all", *environ, *as_user, *command],
-            input=given, capture_output=True, text=True, check=False, timeout=BOOT_S,
-        )  # fmt: skip
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=BOOT_S,
+        )
 
     def does(self, *command: str, given: str = "", user: str = "root") -> str:
         """Run a command that must succeed; give what it prints."""

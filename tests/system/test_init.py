@@ -37,9 +37,15 @@ def test_the_printed_commands_run_against_the_sandbox(bed: Bed, is_on_path: bool
 
     def typed(command: str, given: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["sh", "-c", command], input=given, env=environ, cwd="/", capture_output=True, text=True, check=False,
+            ["sh", "-c", command],
+            input=given,
+            env=environ,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
             timeout=SOON_S,
-        )  # fmt: skip
+        )
 
     options = f"--workflow-id any --base-url {bed.sandbox.base_url} {'--key-stdin' if is_key_given else ''}"
     made = typed(f"{program} init {shlex.quote(str(place))} {options}", KEY if is_key_given else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+from functools import partial
 
 import pytest
 
@@ -53,13 +54,17 @@ def test_run_once_ends_with_11_and_leaves_what_is_over_budget(bed: Bed) -> None:
     assert "OVER BUDGET" in bed.does("status")
 
 
+def has_accepted(bed: Bed, files: int) -> bool:
+    return len(bed.sandbox.accepted) >= files
+
+
 def test_no_kill_lets_more_go_than_the_budget(bed: Bed) -> None:
     bed.route(budget={"files_per_day": 12}, hold_backlog=None)
     for number in range(40):
         bed.drop(f"{number:02}.csv", rows(1, f"file {number}"))
     for accepted in (3, 8):
         daemon = bed.start()
-        wait(lambda: len(bed.sandbox.accepted) >= accepted, "some are accepted", daemon=daemon)  # noqa: B023
+        wait(partial(has_accepted, bed, accepted), "some are accepted", daemon=daemon)
         daemon.kill()
     daemon = bed.start()
     daemon.wait_for("budget.reached")

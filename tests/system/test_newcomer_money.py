@@ -69,8 +69,13 @@ def test_a_day_s_budget_is_seen_everywhere_let_go_and_adds_up_with_what_bulkgpt_
     used_up = "the budget is used up: 4 of 4 rows were sent today; it goes on at MIDNIGHT"
     told = bed.says("status")[1].splitlines()
     assert told[4].split(maxsplit=5) == [
-        "leads", "2", "0", "2", "0", "OVER BUDGET until MIDNIGHT: 4 of 4 rows sent today",
-    ]  # fmt: skip
+        "leads",
+        "2",
+        "0",
+        "2",
+        "0",
+        "OVER BUDGET until MIDNIGHT: 4 of 4 rows sent today",
+    ]
     assert told[6:] == ["1 problem:", f"  route leads: {used_up}"]
     budget = bed.json("status")["routes"][0]["budget"]
     assert (budget["rows_today"], budget["rows_per_day"], budget["used_up"], budget["lifted"]) == (4, 4, True, False)
@@ -136,8 +141,10 @@ def test_an_older_copy_of_the_state_makes_a_doubt_and_pays_nothing_twice(bed: Ne
     assert (code, said) == (0, "")
     assert told.startswith("copied to DIR/copy.db: ")
     assert bed.says("state", "backup", str(copy)) == (
-        77, "", "bulkgpt-watchd: DIR/copy.db is there already; nothing was written\n",
-    )  # fmt: skip
+        77,
+        "",
+        "bulkgpt-watchd: DIR/copy.db is there already; nothing was written\n",
+    )
     bed.drop("after.csv", rows(2, "after"))
     daemon.wait_for("task.submitted", file="after.csv")
     assert daemon.stop() == 0
@@ -170,8 +177,10 @@ def test_an_older_copy_of_the_state_makes_a_doubt_and_pays_nothing_twice(bed: Ne
     for arguments in (("retry", job), ("redeliver", job), ("resolve", job, "--task-id", before)):
         assert bed.says(*arguments)[0] == 77, arguments
     assert bed.says("resolve", job, "--task-id", "none") == (
-        77, "", "bulkgpt-watchd: BulkGPT does not know task none: Invalid Task ID.\n",
-    )  # fmt: skip
+        77,
+        "",
+        "bulkgpt-watchd: BulkGPT does not know task none: Invalid Task ID.\n",
+    )
 
     told = f"job {job} (leads/after.csv) goes on with task {after}\n"
     assert bed.says("resolve", job, "--task-id", after) == (0, told, "")

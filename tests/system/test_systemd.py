@@ -89,8 +89,10 @@ def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(host: Hos
 def test_what_is_killed_starts_again_and_goes_on(host: Host) -> None:
     before = host.pid
     host.drop("killed.csv", b"a\n1\n")
-    wait(lambda: any(line.get("file") == "killed.csv" and line["event"] == "task.submitted" for line in host.log()),
-         "it is submitted")  # fmt: skip
+    wait(
+        lambda: any(line.get("file") == "killed.csv" and line["event"] == "task.submitted" for line in host.log()),
+        "it is submitted",
+    )
     host.machine.does("systemctl", "kill", "--signal=KILL", UNIT)
     wait(lambda: host.pid not in {0, before}, "it starts again")
 

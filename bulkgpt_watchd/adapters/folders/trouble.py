@@ -28,9 +28,17 @@ FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 
 READ_ONLY = " (where only the service finds it so, its unit must allow it: see `bulkgpt-watchd config systemd`)"
 
-NO_FILES_FAULT = frozenset({
-    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN, errno.ETIMEDOUT,
-})  # fmt: skip
+NO_FILES_FAULT = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+    }
+)
 """Out of descriptors or memory, server away: true of every file of the folder, so no single one is marked for it."""
 
 
