@@ -9,7 +9,7 @@ import pytest
 from bulkgpt_watchd.core.errors import CommandRefused
 from bulkgpt_watchd.core.job import State
 from tests.daemon import Place
-from tests.scenarios.test_restored_state import CSV, copy_state, fail_for_its_rows, restore_state
+from tests.scenarios.test_restored_state import CSV, copy_state, fail_for_its_rows, restore_state, retry_and_send
 
 
 async def test_a_file_on_its_way_to_error_in_the_older_state_is_a_doubt(place: Place, tmp_path: Path) -> None:
@@ -26,11 +26,9 @@ async def test_a_file_on_its_way_to_error_in_the_older_state_is_a_doubt(place: P
     await daemon.stop()
     copy_state(place, tmp_path / "backup")
     place.route(csv=route.csv)
-    daemon = await place.start()
-    await daemon.run_to_idle()
-    await daemon.acts.retry("a person", [job.id])
-    await daemon.run_until(lambda: place.told("task.submitted"))
-    await daemon.stop()
+    await (await place.start()).run_to_idle()
+    await place.close()
+    await retry_and_send(place, job.id)
 
     restore_state(place, tmp_path / "backup")
     daemon = await place.start()

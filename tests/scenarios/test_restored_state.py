@@ -34,17 +34,30 @@ def restore_state(place: Place, source: Path) -> None:
         place.state.parent.mkdir()
 
 
-async def test_an_older_state_makes_a_sent_file_a_doubt_and_never_a_second_post(place: Place, tmp_path: Path) -> None:
-    place.drop("a.csv", CSV)
+async def send_after_a_backup(place: Place, name: str, backup: Path) -> None:
+    """Copy the state when a file is about to be sent, then send it."""
+    place.drop(name, CSV)
     place.api.outage = Unavailable("connection refused")
     daemon = await place.start()
     await daemon.run_until(lambda: place.told("job.checked"))
     await daemon.stop()
-    copy_state(place, tmp_path / "backup")
+    copy_state(place, backup)
     place.api.outage = None
     daemon = await place.start()
     await daemon.run_until(lambda: place.told("task.submitted"))
     await daemon.stop()
+
+
+async def retry_and_send(place: Place, job_id: str) -> None:
+    """Let a failed job be sent in a life of its own."""
+    daemon = await place.start()
+    await daemon.acts.retry("a person", [job_id])
+    await daemon.run_until(lambda: place.told("task.submitted"))
+    await daemon.stop()
+
+
+async def test_an_older_state_makes_a_sent_file_a_doubt_and_never_a_second_post(place: Place, tmp_path: Path) -> None:
+    await send_after_a_backup(place, "a.csv", tmp_path / "backup")
 
     restore_state(place, tmp_path / "backup")
     daemon = await place.start()
@@ -114,10 +127,7 @@ async def test_a_file_retried_after_the_backup_was_made_is_a_doubt_and_keeps_its
     failed = await daemon.job("a.csv")
     await daemon.stop()
     copy_state(place, tmp_path / "backup")
-    daemon = await place.start()
-    await daemon.acts.retry("a person", [failed.id])
-    await daemon.run_until(lambda: place.told("task.submitted"))
-    await daemon.stop()
+    await retry_and_send(place, failed.id)
 
     restore_state(place, tmp_path / "backup")
     daemon = await place.start()
@@ -249,16 +259,7 @@ async def test_a_sent_name_is_a_doubt_whatever_a_row_without_a_task_says(place: 
 
 
 async def test_a_file_in_work_that_cannot_be_read_stops_nothing_else(place: Place, tmp_path: Path) -> None:
-    place.drop("bad.csv", CSV)
-    place.api.outage = Unavailable("connection refused")
-    daemon = await place.start()
-    await daemon.run_until(lambda: place.told("job.checked"))
-    await daemon.stop()
-    copy_state(place, tmp_path / "backup")
-    place.api.outage = None
-    daemon = await place.start()
-    await daemon.run_until(lambda: place.told("task.submitted"))
-    await daemon.stop()
+    await send_after_a_backup(place, "bad.csv", tmp_path / "backup")
     restore_state(place, tmp_path / "backup")
     place.drop("good.csv", b"a\n1\n")
 

@@ -29,9 +29,15 @@ def sandbox(options: SandboxOptions) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def bed(tmp_path: Path, sandbox: Sandbox) -> Iterator[Bed]:
+def kind() -> type[Bed]:
+    """Say what bed this test has; tests that want another one override this."""
+    return Bed
+
+
+@pytest.fixture
+def bed(tmp_path: Path, sandbox: Sandbox, kind: type[Bed]) -> Iterator[Bed]:
     """Give a bed; what must hold in every story is asked when the test is over."""
-    made = Bed(tmp_path, sandbox)
+    made = kind(tmp_path, sandbox)
     try:
         yield made
         made.leave()

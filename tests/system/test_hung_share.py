@@ -141,17 +141,23 @@ def test_doctor_says_which_share_hangs(bed: Bed, share: Share) -> None:
     share.recover()
 
 
-def test_a_share_that_hangs_at_a_point_of_no_return_holds_up_no_other_route_and_leaves_no_doubt(
-    bed: Bed, share: Share
-) -> None:
+def hang_before_the_point(bed: Bed, share: Share) -> Daemon:
+    """Hang when b.csv has been read and waits for its turn to be sent; a.csv is done."""
     bed.api["submit_spacing"] = "3s"
     daemon = share.start()
     bed.drop("a.csv", b"a\n1\n")
     bed.wait_ended(1)
     bed.drop("b.csv", b"a\n2\n")
     daemon.wait_for("job.checked", file="b.csv")
-    time.sleep(0.5)  # it is read by now, and waits for its turn
+    time.sleep(0.5)
     share.hang()
+    return daemon
+
+
+def test_a_share_that_hangs_at_a_point_of_no_return_holds_up_no_other_route_and_leaves_no_doubt(
+    bed: Bed, share: Share
+) -> None:
+    daemon = hang_before_the_point(bed, share)
     bed.drop("c.csv", b"a\n3\n", "more")
     started = time.monotonic()
     bed.wait_ended(2)
@@ -165,14 +171,7 @@ def test_a_share_that_hangs_at_a_point_of_no_return_holds_up_no_other_route_and_
 
 
 def test_a_stop_does_not_wait_for_a_share_that_hangs_at_a_point_of_no_return(bed: Bed, share: Share) -> None:
-    bed.api["submit_spacing"] = "3s"
-    daemon = share.start()
-    bed.drop("a.csv", b"a\n1\n")
-    bed.wait_ended(1)
-    bed.drop("b.csv", b"a\n2\n")
-    daemon.wait_for("job.checked", file="b.csv")
-    time.sleep(0.5)
-    share.hang()
+    daemon = hang_before_the_point(bed, share)
     wait(lambda: bed.job("b.csv")["step"] == "submitting", "it passes", daemon=daemon)
     started = time.monotonic()
     assert daemon.stop() == 0

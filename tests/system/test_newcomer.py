@@ -7,12 +7,10 @@ Money and copies of the state: test_newcomer_money.py. What a person acts on is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from bulkgpt_watchd.sandbox import Sandbox, answer
+from bulkgpt_watchd.sandbox import answer
 from tests.cli.test_doctor import NO_UNIT
 from tests.system.bed import KEY
 from tests.system.newcomer import Newcomer, ask, metric
@@ -23,13 +21,8 @@ ORDERS = b"Input_1\nfirst\nsecond\n"
 
 
 @pytest.fixture
-def bed(tmp_path: Path, sandbox: Sandbox) -> Iterator[Newcomer]:
-    made = Newcomer(tmp_path, sandbox)
-    try:
-        yield made
-        made.leave()
-    finally:
-        made.kill()
+def kind() -> type[Newcomer]:
+    return Newcomer
 
 
 def test_the_first_file_goes_there_and_back(bed: Newcomer) -> None:

@@ -6,14 +6,12 @@ import csv
 import io
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from bulkgpt_watchd.core.outcomes import OUTCOMES
-from bulkgpt_watchd.sandbox import Sandbox, SandboxOptions
+from bulkgpt_watchd.sandbox import SandboxOptions
 from tests.system.bed import KEY
 from tests.system.newcomer import Newcomer, ask, metric
 from tests.system.process import wait
@@ -25,13 +23,8 @@ AT = [f"{name}_at" for name in ("created", "changed", "submitted", "completed", 
 
 
 @pytest.fixture
-def bed(tmp_path: Path, sandbox: Sandbox) -> Iterator[Newcomer]:
-    made = Newcomer(tmp_path, sandbox)
-    try:
-        yield made
-        made.leave()
-    finally:
-        made.kill()
+def kind() -> type[Newcomer]:
+    return Newcomer
 
 
 def rows(number: int, mark: str) -> bytes:
