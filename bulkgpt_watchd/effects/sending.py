@@ -52,8 +52,6 @@ async def submit(outside: Outside, task: Task) -> Event:
     job, run, folders = task.job, outside.run, outside.folders
     if job.sha256 is None:
         raise ValueError("submit was asked for a job that was not checked")
-    if task.is_unsent:
-        await _take_back(outside, task)
     opened = await run(job.route, _open, folders, task, deadline_s=CALL_DEADLINE_S)
     if opened is None:
         return GaveUp("submission_unknown", SENT_BEFORE)
@@ -101,14 +99,18 @@ def _open(folders: Folders, task: Task) -> tuple[BinaryIO, Stamp, list[bytes]] |
     """
     Open a file and read its beginning, of a small one all and its end: one trip to a thread is enough for it.
 
-    Shape: None: its name says that it may have been sent.
+    Shape: None: its name says that it may have been sent. Where this process knows better, a share did late what it was
+        given up for, and the plain name is given back.
     """
     try:
         source, stamp = folders.open_source(task.work, (task.plain_name,))
     except SourceVanished:
-        if folders.exists(task.work / task.sent_name):
+        if not folders.exists(task.work / task.sent_name):
+            raise
+        if not task.is_unsent:
             return None
-        raise
+        _give_back(folders, task)
+        source, stamp = folders.open_source(task.work, (task.plain_name,))
     first = [source.read(FIRST_BYTES)]
     if len(first[0]) < FIRST_BYTES:
         first.append(source.read(1))
