@@ -16,11 +16,10 @@ from bulkgpt_watchd import effects
 from bulkgpt_watchd.adapters.folders.look import NEVER
 from bulkgpt_watchd.cli import ending, root
 from bulkgpt_watchd.config import load
-from bulkgpt_watchd.core import events, shown
+from bulkgpt_watchd.core import events, exit_codes, shown
 from bulkgpt_watchd.core.job import SHOWN_AS, State
 from bulkgpt_watchd.core.lifecycle import TRANSITIONS
 from bulkgpt_watchd.core.outcomes import OUTCOMES, what_to_do
-from bulkgpt_watchd.scheduler import once
 from bulkgpt_watchd.service.daemon import NEEDS_RESTART
 from tests.pages import MODULES, PAGES, README, ROOT, blocks, codes, command_lines, section, table
 from tests.sample_jobs import sample_job
@@ -75,7 +74,9 @@ def test_each_code_occurs_unless_the_readme_says_that_it_does_not() -> None:
 
 
 def test_the_table_of_exit_codes_has_every_one() -> None:
-    numbers = {n for module in (ending, once) for name, n in vars(module).items() if name.isupper() and type(n) is int}
+    numbers = {
+        n for module in (ending, exit_codes) for name, n in vars(module).items() if name.isupper() and type(n) is int
+    }
 
     told = [int(number) for row in table("README.md", "exit code", "meaning") for number in row[0].split(", ")]
 

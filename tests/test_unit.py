@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bulkgpt_watchd.cli import ending, root
+from bulkgpt_watchd.cli import root
 from bulkgpt_watchd.config import ApiSettings
 from bulkgpt_watchd.config.api_key import CREDENTIAL
 from bulkgpt_watchd.config.dropin import KEY_FILE, ROUTES_FOLDER
 from bulkgpt_watchd.config.models import StateSettings
 from bulkgpt_watchd.config.quantities import parse_duration
 from bulkgpt_watchd.config.settings import default_path
+from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG
 from tests.pages import PAGES, ROOT
 
 UNIT = ROOT / "systemd" / "bulkgpt-watchd.service"
@@ -68,7 +69,7 @@ def test_the_unit_and_the_program_mean_the_same_places() -> None:
 
 def test_only_a_wrong_configuration_keeps_it_down() -> None:
     assert only("Restart") == "on-failure"
-    assert only("RestartPreventExitStatus") == str(ending.CONFIG_WRONG)
+    assert only("RestartPreventExitStatus") == str(CONFIG_WRONG)
     assert only("StartLimitIntervalSec") == "0"
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkgpt_watchd.cli.dropin import systemd
-from bulkgpt_watchd.cli.ending import CONFIG_WRONG
 from bulkgpt_watchd.cli.options import config_option, config_path, examples, json_option, load_settings
 from bulkgpt_watchd.cli.words import count
+from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG
 
 if TYPE_CHECKING:  # not at run time: other commands must not pay for pydantic
     from bulkgpt_watchd.config import Mistake

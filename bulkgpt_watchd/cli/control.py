@@ -15,9 +15,10 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bulkgpt_watchd.cli.ending import FAILED, NOT_RUNNING, REFUSED, Ended
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.state import START_IT
 from bulkgpt_watchd.core.errors import WatchdError
+from bulkgpt_watchd.core.exit_codes import FAILED, NOT_RUNNING, REFUSED
 from bulkgpt_watchd.core.names import printable
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import click
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.cli.control import act
-from bulkgpt_watchd.cli.ending import FAILED
 from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_place
 from bulkgpt_watchd.cli.state import find_job
 from bulkgpt_watchd.core.errors import WatchdError
+from bulkgpt_watchd.core.exit_codes import FAILED
 
 if TYPE_CHECKING:
     from bulkgpt_watchd.config import Place

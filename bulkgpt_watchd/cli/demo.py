@@ -12,10 +12,11 @@ from typing import Any, TextIO
 
 import click
 
-from bulkgpt_watchd.cli.ending import FAILED, TERMINATED
+from bulkgpt_watchd.cli.ending import TERMINATED
 from bulkgpt_watchd.cli.options import examples
 from bulkgpt_watchd.cli.screen import is_terminal
 from bulkgpt_watchd.cli.story import Story
+from bulkgpt_watchd.core.exit_codes import FAILED
 
 LONGEST_S = 30.0
 """The way takes ten seconds on a slow machine; after this something is wrong, and the log says what."""

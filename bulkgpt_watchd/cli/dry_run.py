@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bulkgpt_watchd.cli.ending import FAILED
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, show
 from bulkgpt_watchd.cli.words import count
+from bulkgpt_watchd.core.exit_codes import FAILED
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.scheduler.preview import Preview, preview, totals
 

@@ -8,16 +8,7 @@ from typing import Any
 import click
 
 from bulkgpt_watchd.core.errors import DiskTrouble, StateLocked, StateUnusable, WatchdError
-
-FAILED = 1
-USAGE = 2
-LOCKED = 12
-NO_SUCH = 66
-NOT_RUNNING = 69
-STATE_TROUBLE = 74
-REFUSED = 77
-CONFIG_WRONG = 78
-"""Exit codes (contract: commands)."""
+from bulkgpt_watchd.core.exit_codes import FAILED, LOCKED, STATE_TROUBLE
 
 INTERRUPTED = 130
 TERMINATED = 143

@@ -13,10 +13,11 @@ import click
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.cli.control import is_running
-from bulkgpt_watchd.cli.ending import REFUSED, Ended
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.timeline import words
 from bulkgpt_watchd.core.budget import ends_at
 from bulkgpt_watchd.core.errors import WatchdError
+from bulkgpt_watchd.core.exit_codes import HELD, REFUSED, SOME_FAILED
 from bulkgpt_watchd.core.job import TERMINAL, Job, State
 from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.names import printable
@@ -33,10 +34,6 @@ LOOKS_EVERY_S = 0.3
 
 HINT_EVERY_LOOKS = 10
 """How often it is asked whether the daemon runs and may take files; that reads more of the state."""
-
-SOME_FAILED = 10
-TIME_RAN_OUT = 11
-"""Exit codes, as those of `run --once` (contract: commands)."""
 
 GONE = "was taken out of the inbox, or replaced there, before the daemon had seen it"
 
@@ -155,7 +152,7 @@ class Following:
                 time.sleep(LOOKS_EVERY_S)
         jobs = [ended.get(str(put.path)) or self._look(put) for put in puts]
         is_done = all(job is not None and job.state is State.DONE for job in ended.values())
-        code = SOME_FAILED if not is_done else TIME_RAN_OUT if left else 0
+        code = SOME_FAILED if not is_done else HELD if left else 0
         return code, [None if job is None else row(job) for job in jobs]
 
     def _look(self, put: Put) -> Job | None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulkgpt_watchd.cli.ending import FAILED, REFUSED, Ended
+from bulkgpt_watchd.cli.ending import Ended
+from bulkgpt_watchd.core.exit_codes import FAILED, REFUSED
 from bulkgpt_watchd.core.names import printable
 
 CONFIG_MODE = 0o644

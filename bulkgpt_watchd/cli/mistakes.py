@@ -9,9 +9,10 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from bulkgpt_watchd.cli.ending import CONFIG_WRONG, Ended
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.words import count
 from bulkgpt_watchd.config import Mistake
+from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG
 
 EXCERPT_WIDTH = 100
 """Letters of a source line that are shown; a terminal of 120 columns holds them with the line number."""

@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
-from bulkgpt_watchd.cli.ending import NO_SUCH, Ended
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, show
 from bulkgpt_watchd.cli.state import open_state
 from bulkgpt_watchd.cli.words import count
+from bulkgpt_watchd.core.exit_codes import NO_SUCH
 from bulkgpt_watchd.core.ledger import AMOUNTS, Line, day_of
 from bulkgpt_watchd.core.names import printable
 

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from bulkgpt_watchd.cli.control import act
-from bulkgpt_watchd.cli.ending import CONFIG_WRONG, Ended
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.words import at_s, local
+from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG
 from bulkgpt_watchd.core.names import printable
 
 

@@ -7,8 +7,9 @@ import os
 
 import click
 
-from bulkgpt_watchd.cli.ending import FAILED, ended_by
+from bulkgpt_watchd.cli.ending import ended_by
 from bulkgpt_watchd.cli.options import config_option, config_path, duration, examples, json_option, load_settings
+from bulkgpt_watchd.core.exit_codes import FAILED
 
 
 @click.command(

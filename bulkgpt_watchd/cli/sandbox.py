@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bulkgpt_watchd.cli.ending import CONFIG_WRONG, FAILED, Ended
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import examples
+from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG, FAILED
 
 if TYPE_CHECKING:
     from bulkgpt_watchd.sandbox.options import SandboxOptions

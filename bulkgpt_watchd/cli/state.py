@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
-from bulkgpt_watchd.cli.ending import NO_SUCH, STATE_TROUBLE, Ended
+from bulkgpt_watchd.cli.ending import Ended
+from bulkgpt_watchd.core.exit_codes import NO_SUCH, STATE_TROUBLE
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.names import printable
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bulkgpt_watchd.cli.control import act, reach
-from bulkgpt_watchd.cli.ending import NOT_RUNNING, REFUSED, STATE_TROUBLE, Ended
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Words, show
 from bulkgpt_watchd.cli.state import open_state, state_path
 from bulkgpt_watchd.cli.words import count, local, span
 from bulkgpt_watchd.core.errors import NameTaken
+from bulkgpt_watchd.core.exit_codes import NOT_RUNNING, REFUSED, STATE_TROUBLE
 from bulkgpt_watchd.core.job import SHOWN_AS
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.shown import rfc3339

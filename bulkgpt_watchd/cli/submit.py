@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from bulkgpt_watchd.cli.ending import NO_SUCH, REFUSED, Ended
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_settings
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken
+from bulkgpt_watchd.core.exit_codes import NO_SUCH, REFUSED
 from bulkgpt_watchd.core.names import OURS, TEMP_SUFFIX, insert_before_suffix, printable, render_marker_name
 
 if TYPE_CHECKING:

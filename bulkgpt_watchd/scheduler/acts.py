@@ -14,6 +14,7 @@ from typing import Any
 
 from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble, TaskNotKnown, WatchdError
 from bulkgpt_watchd.core.events import Abandoned, Event, Recalled, Reopened, Superseded
+from bulkgpt_watchd.core.exit_codes import NO_SUCH
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import ENDED_AT_BULKGPT, HOLDS_A_QUESTION
@@ -26,9 +27,6 @@ from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
 from bulkgpt_watchd.scheduler.keeping import Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
-
-NO_SUCH = 66
-"""Exit code: no such job or route (contract: commands)."""
 
 AT_REST_TRIES, AT_REST_EVERY_S = 50, 0.2
 """How often a failed job is asked whether its file stands in the error folder, before a person is told to wait."""

@@ -6,16 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from bulkgpt_watchd.core.errors import DiskTrouble
+from bulkgpt_watchd.core.exit_codes import HELD, REFUSED, SOME_FAILED
 from bulkgpt_watchd.core.gate import hurried
 from bulkgpt_watchd.core.job import TERMINAL, Stamp, State
 from bulkgpt_watchd.core.status import STUCK
 from bulkgpt_watchd.scheduler.inbox import NOT_LOOKED_AT, Inbox
 from bulkgpt_watchd.scheduler.loop import Scheduler
-
-SOME_FAILED = 10
-HELD = 11
-GATE_SHUT = 77
-"""Exit codes (contract: commands)."""
 
 WAITING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
 
@@ -62,7 +58,7 @@ class Once:
         left = {key: number for key, number in scheduler.book.counts.items() if number > 0 and key[1] not in TERMINAL}
         moving = [key for key, number in left.items() if not self._is_stuck(*key, is_tired=tired[key] >= number)]
         if gate.position == "shut" and gate.is_denied and all(state in WAITING for _, state in moving):
-            return GATE_SHUT
+            return REFUSED
         if moving:
             return None
         if left or any(inbox.reason is not None or inbox.unreadable for inbox in scheduler.inboxes.values()):

@@ -21,12 +21,13 @@ from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
+from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG, HELD
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.keeping import Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
-from bulkgpt_watchd.scheduler.once import HELD, Once
+from bulkgpt_watchd.scheduler.once import Once
 from bulkgpt_watchd.service.heartbeat import Heartbeat, status_line
 from bulkgpt_watchd.service.monitoring import Monitoring
 from bulkgpt_watchd.service.serving import Serving
@@ -45,9 +46,6 @@ How long a thread waits for its turn in Python; the usual 5 ms is longer than mo
 
 Measured with 500 small files on two busy cores: 1.15 to 1.25 times as many files per second.
 """
-
-CONFIG_WRONG = 78
-"""Exit code (contract: commands)."""
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from bulkgpt_watchd.web.control import REFUSED, Handler, failure
+from bulkgpt_watchd.core.exit_codes import REFUSED
+from bulkgpt_watchd.web.control import Handler, failure
 
 SAFE = frozenset({"GET", "HEAD"})
 

@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble
+from bulkgpt_watchd.core.exit_codes import BAD_ARGUMENTS, STATE_TROUBLE
 
 Act = Callable[..., Awaitable[dict[str, Any]]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,21 +29,6 @@ UCRED = struct.Struct("3i")
 
 MAX_BODY_BYTES = 1_000_000
 """Arguments are a few names; `retry` with ten thousand job IDs still fits."""
-
-UNEXPECTED = 1
-"""Exit code of a command that met a bug of ours."""
-
-STATE_TROUBLE = 74
-"""Exit code: the state cannot be written (contract: commands)."""
-
-BAD_ARGUMENTS = 2
-"""Exit code: usage (contract: commands)."""
-
-NO_SUCH = 66
-"""Exit code: no such job (contract: commands)."""
-
-REFUSED = 77
-"""Exit code: refused (contract: commands)."""
 
 
 def application(

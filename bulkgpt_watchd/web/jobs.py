@@ -13,12 +13,13 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
+from bulkgpt_watchd.core.exit_codes import BAD_ARGUMENTS, NO_SUCH
 from bulkgpt_watchd.core.job import SHOWN_AS, Job
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import JournalEntry, Query
 from bulkgpt_watchd.core.routes import named
 from bulkgpt_watchd.core.shown import history, row
-from bulkgpt_watchd.web.control import BAD_ARGUMENTS, NO_SUCH, as_json, failure
+from bulkgpt_watchd.web.control import as_json, failure
 
 T = TypeVar("T")
 

@@ -8,10 +8,11 @@ import pytest
 
 from bulkgpt_watchd.config import BudgetSettings
 from bulkgpt_watchd.core.errors import CommandRefused, OutcomeUnknown, Refused, Unavailable
+from bulkgpt_watchd.core.exit_codes import HELD
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.status import READY, status
-from bulkgpt_watchd.scheduler.once import HELD, Once
+from bulkgpt_watchd.scheduler.once import Once
 from tests.daemon import Daemon, Place
 from tests.fakes import SubmitFault
 

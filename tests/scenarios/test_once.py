@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from bulkgpt_watchd.core import exit_codes
 from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown, Unavailable
+from bulkgpt_watchd.core.exit_codes import HELD
 from bulkgpt_watchd.core.job import State
-from bulkgpt_watchd.scheduler.once import GATE_SHUT, HELD, Once
+from bulkgpt_watchd.scheduler.once import Once
 from tests.adapters.kernels import Failing, Hooked
 from tests.daemon import STEPS, Daemon, Place
 from tests.fakes import SubmitFault
@@ -62,7 +64,7 @@ async def test_a_denied_question_is_77_also_where_a_doubt_shut_the_gate(place: P
     await daemon.stop()
     place.api.wrong_keys = {"key-1"}
 
-    assert [await again(place), await again(place)] == [GATE_SHUT, GATE_SHUT]
+    assert [await again(place), await again(place)] == [exit_codes.REFUSED, exit_codes.REFUSED]
     assert "401" in place.told("gate.shut")[-1]["reason"]
 
 
@@ -74,7 +76,7 @@ async def test_what_really_runs_is_awaited_and_then_it_is_77(place: Place) -> No
     place.drop("second.csv", b"a\npoor\n")
     place.api.plan(SubmitFault(NO_CREDIT, at="before", contains=b"poor", times=math.inf))
 
-    assert await once(daemon) == GATE_SHUT
+    assert await once(daemon) == exit_codes.REFUSED
     assert (await daemon.job("first.csv")).state is State.DONE
     assert (await daemon.job("second.csv")).state is State.READY
 

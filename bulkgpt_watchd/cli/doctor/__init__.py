@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulkgpt_watchd.cli.ending import FAILED
 from bulkgpt_watchd.cli.options import config_option, config_path, examples, json_option
+from bulkgpt_watchd.core.exit_codes import FAILED
 
 if TYPE_CHECKING:
     from bulkgpt_watchd.adapters.sqlite_reader import StateReader
