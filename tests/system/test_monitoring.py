@@ -8,7 +8,8 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from typing import Any
 
@@ -220,17 +221,24 @@ def test_a_port_that_is_taken_ends_nothing_and_is_used_once_it_is_free(bed: Bed)
 def test_the_default_port_is_no_promise(bed: Bed) -> None:
     """Whoever has it already: it is a warning, and no trouble."""
     del bed.more["web"]
-    try:
-        with taken(8787):
-            daemon = bed.start()
-    except OSError:  # another test has it
+    with ExitStack() as stack:
+        wait(partial(has_taken, stack, 8787), "no other test has the port")
         daemon = bed.start()
-    assert daemon.wait_for("web.unavailable")["level"] == "warning"
-    status = bed.json("status")
-    assert (status["state"], status["web"]) == (
-        "ok",
-        {"address": "127.0.0.1:8787", "reason": "address already in use"},
-    )
+        assert daemon.wait_for("web.unavailable")["level"] == "warning"
+        status = bed.json("status")
+        assert (status["state"], status["web"]) == (
+            "ok",
+            {"address": "127.0.0.1:8787", "reason": "address already in use"},
+        )
+
+
+def has_taken(stack: ExitStack, port: int) -> bool:
+    """Try to take a port that others may have for a while."""
+    try:
+        stack.enter_context(taken(port))
+    except OSError:
+        return False
+    return True
 
 
 def test_off_and_once_listen_nowhere(bed: Bed) -> None:
