@@ -44,13 +44,13 @@ def parse_duration(value: Any) -> float:
     """
     Read a duration.
 
-    Shape: text of a number and one unit, or a plain number of seconds.
+    Shape: text of a number and one unit, or a plain number of seconds. Less than a millisecond is rounded: so every
+        duration can be written back, also in the state, from where a removed route is read.
     Units: gives seconds.
     Errors: ValueError, in plain words.
     """
     if isinstance(value, str) and (found := _AMOUNT.fullmatch(value)) and (factor := SECONDS.get(found[2])):
-        # Through whole milliseconds where there are some: 0.1 * 3600 is 360.00000000000006 otherwise.
-        seconds = float(found[1]) / 1000 if found[2] == "ms" else float(Decimal(found[1]) * Decimal(factor))
+        seconds = float(found[1]) * factor
     elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         seconds = float(min(value, LONGEST_S * 2))
     else:
@@ -59,18 +59,16 @@ def parse_duration(value: Any) -> float:
         raise ValueError(f"must not be negative: {DURATION_FORMS}")
     if seconds > LONGEST_S:
         raise ValueError("must be at most 36500d")
-    return seconds
+    return round(seconds * 1000) / 1000
 
 
 def format_duration(seconds: float) -> str:
     """Write a duration in the largest unit that holds it as a whole number; `parse_duration` gives it back."""
     if seconds == 0:
         return "0s"
-    for unit, factor in SECONDS.items():
-        amount = round(seconds / factor)
-        if amount and parse_duration(f"{amount}{unit}") == seconds:
-            return f"{amount}{unit}"
-    return repr(seconds)
+    milliseconds = round(seconds * 1000)
+    units = {unit: round(factor * 1000) for unit, factor in SECONDS.items()}
+    return next(f"{milliseconds // size}{unit}" for unit, size in units.items() if milliseconds % size == 0)
 
 
 def parse_size(value: Any) -> int:
