@@ -17,6 +17,9 @@ from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG
 EXCERPT_WIDTH = 100
 """Letters of a source line that are shown; a terminal of 120 columns holds them with the line number."""
 
+LONGEST_LINE = 2000
+"""Letters of a line that is shown at all; looking for secrets takes time with the square of it."""
+
 SECRET_KEYS = ("api_key", "api_key_file", "key", "proxy", "token", "secret", "password")
 """Keys, misspelt ones included, whose value is not shown."""
 
@@ -51,6 +54,8 @@ def _excerpt(mistake: Mistake, lines_of: Callable[[Path], list[str]]) -> list[st
     """Show the line of a mistake, with a mark under its column."""
     lines = lines_of(mistake.file) if mistake.line else []
     if mistake.line is None or mistake.column is None or mistake.line > len(lines):
+        return []
+    if len(lines[mistake.line - 1]) > LONGEST_LINE:
         return []
     line = "".join(letter if letter.isprintable() else " " for letter in lines[mistake.line - 1])
     caret = len(_without_secrets(line[: mistake.column - 1]))

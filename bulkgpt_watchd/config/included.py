@@ -42,16 +42,16 @@ def _include(document: Document) -> None:
     folder = document.file.parent / FOLDER
     if document.data is None:
         document.data = {}
-    if not os.path.lexists(folder) or not isinstance(document.data, dict):
-        return
-    try:
-        names = read_names(folder)
-    except Unreadable as unreadable:
-        document.mistakes.append(Mistake(folder, None, None, "", str(unreadable)))
+    if not isinstance(document.data, dict):
         return
     own = document.data.get("routes")
     is_list = own is None or isinstance(own, list)
     document.data["routes"] = own if isinstance(own, list) else []
+    names = []
+    try:
+        names = read_names(folder) if os.path.lexists(folder) else []
+    except Unreadable as unreadable:
+        document.mistakes.append(Mistake(folder, None, None, "", str(unreadable)))
     for name in names:
         if name.endswith(".yaml") and not name.startswith("."):
             document.included.append(folder / name)

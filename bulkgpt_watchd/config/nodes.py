@@ -49,6 +49,7 @@ _PLAIN_WORDS = (
     ("found unexpected document separator", "a quote is not closed"),
     ("but found another document", "only one YAML document may be in the file"),
     ("found undefined alias", "text that begins with * must be quoted"),
+    ("expected alphabetic or numeric character", "text that begins with * or & must be quoted"),
     ("unknown escape character", r"within double quotes a \ must be written \\; or use single quotes"),
     ("second occurrence", "two anchors have one name; text that begins with & must be quoted"),
 )
@@ -121,8 +122,9 @@ def _compose(file: Path, text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         problem = error.problem or ""
         what = next((words for part, words in _PLAIN_WORDS if part in problem), "is not valid YAML")
-        # A quote that is not closed is noticed at the end of the file, but stands where it was opened.
-        mark = error.context_mark if what == "a quote is not closed" else error.problem_mark
+        # These are noticed at the end of the file, or on the next line, but stand where they began.
+        is_late = what in {"a quote is not closed", "a colon is missing"}
+        mark = error.context_mark if is_late else error.problem_mark
         spot = spot_of(mark or loader.get_mark()) if loader else Spot(1, 1)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]

@@ -31,6 +31,10 @@ CHECK_ROUNDS = 4
 """Wrong values are set aside and the rest is checked again: the second round may miss what was set aside."""
 
 
+NEAR = 0.7
+"""How much of `state` or `control` an unknown key must have to be taken for it: `stat` and `contrl`, but not `setle`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Say where a daemon is to be found."""
@@ -111,7 +115,7 @@ def locate(path: Path) -> Place:
     config = _validate(document)
     sections = {field.name for field in fields(Place)}
     ours = [*sections, *StateSettings.model_fields, *ControlSettings.model_fields]
-    unknown = {key for key in map(str, document.data or ()) if not get_close_matches(key, ours)}
+    unknown = {key for key in map(str, document.data or ()) if not get_close_matches(key, ours, cutoff=NEAR)}
     elsewhere = ConfigFile.model_fields.keys() - sections | unknown
     if any(re.split(r"[.\[]", mistake.path)[0] not in elsewhere for mistake in document.mistakes):
         return load(path)  # tells every mistake at once
@@ -146,6 +150,8 @@ def _set_aside(data: Any, trail: Trail, *, is_missing: bool) -> None:
     *around, last = trail
     holder = data
     for key in around:
+        if holder[key] is None:
+            holder[key] = {}  # a section with nothing in it
         holder = holder[key]
     if is_missing:
         holder[last] = STAND_INS[str(last)]

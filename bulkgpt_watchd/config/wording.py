@@ -59,7 +59,7 @@ def plain_words(error: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         return unknown_key(error["loc"])
     if value is None and kind != "missing":
-        return "has no value; leave the key out for its default"
+        return "has no value" if _is_needed(error["loc"]) else "has no value; leave the key out for its default"
     if kind == "value_error":
         return str(context["error"])
     if kind == "string_type" and isinstance(value, bool | int | float):
@@ -71,16 +71,23 @@ def plain_words(error: ErrorDetails) -> str:
     return _PLAIN_WORDS.get(kind, said)
 
 
+def _is_needed(trail: Trail) -> bool:
+    *parents, key = trail
+    field = section_at(tuple(parents)).model_fields.get(str(key))
+    return field is None or field.is_required()  # without a field it is an item of a list
+
+
 def unknown_key(trail: Trail) -> str:
-    """Say what to do about a key that is not there: the nearest one here, or where it belongs."""
+    """Say what to do about a key that is not there: where it belongs, first below this place, or the nearest here."""
     *parents, key = trail
     section = section_at(tuple(parents))
     if key in section.LATER:
         return "not implemented in this version; leave it out"
     if key == "<<":
         return "unknown key; merge keys are not YAML 1.2, put what routes share under defaults"
-    if elsewhere := next((path for path in key_paths() if path.endswith(f".{key}")), None):
+    paths = (*key_paths(section), *key_paths())
+    if elsewhere := next((path for path in paths if path.endswith(f".{key}")), None):
         return f"unknown key here; did you mean '{elsewhere}'?"
-    if near := get_close_matches(str(key), section.model_fields, n=1):
+    if near := get_close_matches(str(key).lower().replace("-", "_"), section.model_fields, n=1):
         return f"unknown key; did you mean '{near[0]}'?"
     return "unknown key"

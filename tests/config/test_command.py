@@ -167,6 +167,13 @@ def test_a_long_line_is_shown_around_its_mistake_and_harms_no_terminal(write: Wr
     assert shown[2][shown[3].index("^")] == "5"
 
 
+def test_a_line_that_is_too_long_to_be_looked_through_is_not_shown(write: WriteConfig) -> None:
+    """The search for secrets in a line of a megabyte took more than a minute, also at each start."""
+    path = write(f'x: "{"a" * 1_000_000}"{ROUTE}')
+
+    assert run("check", path).stderr == f"{path}:1:1: x: unknown key\n1 mistake\n"
+
+
 def test_the_example_is_printed() -> None:
     assert run("example").stdout == example()
 

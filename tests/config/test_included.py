@@ -165,7 +165,7 @@ def test_a_broken_configuration_does_not_hide_a_broken_file_beside_it(
 def test_routes_that_are_no_list_do_not_hide_what_is_wrong_beside_them(
     mistakes_of: MistakesOf, include: Include
 ) -> None:
-    assert mistakes_of("routes: {a: 1}") == ['1:9: routes: must be a list, such as ["a", "b"]']
+    assert mistakes_of("routes: {a: 1}") == [f"1:9: routes: {A_LIST}"]
 
     include("a.yaml", "[]")
     assert mistakes_of("routes: {a: 1}") == [f"1:9: routes: {A_LIST}"]
@@ -207,7 +207,7 @@ def test_a_wrong_route_beside_it_does_not_hide_where_the_daemon_is(write: WriteC
     assert locate(write("state: {path: s.db}")).state.path.name == "s.db"
 
 
-@pytest.mark.parametrize("text", ["wbe: {listen: off}", "budgets: {}", "on: 1", "2: 3"])
+@pytest.mark.parametrize("text", ["wbe: {listen: off}", "budgets: {}", "setle: 3", "on: 1", "2: 3"])
 def test_an_unknown_key_that_cannot_mean_where_the_daemon_is_does_not_hide_it(write: WriteConfig, text: str) -> None:
     assert locate(write(f"{text}\nstate: {{path: s.db}}")).state.path.name == "s.db"
 
