@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,7 @@ def check(context: click.Context, file: Path | None, as_json: bool) -> None:
     except ConfigInvalid as invalid:
         mistakes += invalid.mistakes
     if as_json:
-        facts = [{**asdict(mistake), "file": printable(str(mistake.file))} for mistake in mistakes]
+        facts = [mistake.as_data() for mistake in mistakes]
         names = [printable(str(file)) for file in files]
         told_all = {"ok": not mistakes, "files": names, "routes": routes, "mistakes": facts, "warnings": warnings}
         click.echo(json.dumps(told_all))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bulkgpt_watchd.cli.ending import Ended
-from bulkgpt_watchd.cli.state import START_IT
+from bulkgpt_watchd.cli.state import start_it
 from bulkgpt_watchd.core.errors import WatchdError
 from bulkgpt_watchd.core.exit_codes import FAILED, NOT_RUNNING, REFUSED
 from bulkgpt_watchd.core.names import printable
@@ -96,7 +96,7 @@ def reach(place: Place, facts: dict[str, Any] | None = None) -> socket.socket:
                 connected.close()  # another daemon, with another state
                 connected = None
     if connected is None:
-        raise Ended(f"the daemon is not running (no answer at {printable(str(path))}); {START_IT}", NOT_RUNNING)
+        raise Ended(f"the daemon is not running (no answer at {printable(str(path))}); {start_it()}", NOT_RUNNING)
     return connected
 
 

@@ -12,7 +12,7 @@ import click
 
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, show
-from bulkgpt_watchd.cli.state import find_job_or_file, open_state
+from bulkgpt_watchd.cli.state import find_job_or_file, no_route, open_state
 from bulkgpt_watchd.cli.timeline import words
 from bulkgpt_watchd.cli.words import local, span
 from bulkgpt_watchd.core.job import SHOWN_AS, Job, State
@@ -78,6 +78,8 @@ def jobs(
         keys = None if route is None else tuple(key for key in {*names, route} if names.get(key, key) == route)
         found = [named(job, names) for job in reversed(opened.query(replace(query, routes=keys)))]
         known = {names.get(key, key) for key, _ in opened.counts()} | set(names.values())
+    if route is not None and route not in known:
+        raise no_route(route, known)
     if as_json:
         for number, job in enumerate(found):  # written one by one: a hundred thousand are 100 MB of text
             sys.stdout.write((",\n " if number else "[") + json.dumps(row(job)))
@@ -85,9 +87,7 @@ def jobs(
     elif found:
         show([_table(found, now)])
     else:
-        is_misspelt = route is not None and known and route not in known
-        told = f": there is no route {printable(route or '')!r}; there are: {', '.join(sorted(map(printable, known)))}"
-        click.echo(f"no such jobs{told if is_misspelt else ''}", err=True)
+        click.echo("no such jobs", err=True)
 
 
 def _table(found: list[Job], now: float) -> Table:

@@ -28,25 +28,35 @@ _LONG_RUN = re.compile(r"[\w+=.~-]{24,}")  # may be an API key on a wrong line; 
 
 
 class Misconfigured(Ended):
-    """End a command that cannot go by its configuration."""
+    """
+    End a command that cannot go by its configuration.
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
-        super().__init__("\n".join(map(str, mistakes)), CONFIG_WRONG, mistakes=list(map(str, mistakes)))
+    Shape: *stays* says beforehand what a daemon goes on with.
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake], stays: str = "") -> None:
+        words = list(map(str, mistakes))
+        super().__init__("\n".join([stays, *words] if stays else words), CONFIG_WRONG, mistakes=words)
         self.mistakes = mistakes
+        self.stays = stays
 
     def lines(self) -> str:
         """Show each mistake with its line, and their number."""
-        return told(self.mistakes)
+        return f"bulkgpt-watchd: {self.stays}\n{_shown(self.mistakes)}" if self.stays else told(self.mistakes)
 
 
 def told(mistakes: Sequence[Mistake]) -> str:
-    """Show each mistake with its line, and their number."""
+    """Show each mistake with its line, and their number; where there is no configuration, say how to get one."""
+    if any(os.path.lexists(mistake.file) for mistake in mistakes):
+        return _shown(mistakes)
+    return "\n".join(
+        [*map(str, mistakes), "name another configuration with --config, or make one with: bulkgpt-watchd init DIR"]
+    )
+
+
+def _shown(mistakes: Sequence[Mistake]) -> str:
     lines_of = cache(_lines)
     lines = [line for mistake in mistakes for line in (str(mistake), *_excerpt(mistake, lines_of))]
-    if not any(os.path.lexists(mistake.file) for mistake in mistakes):
-        return "\n".join(
-            [*lines, "name another configuration with --config, or make one with: bulkgpt-watchd init DIR"]
-        )
     return "\n".join([*lines, count(len(mistakes), "mistake")])
 
 
@@ -65,8 +75,11 @@ def _excerpt(mistake: Mistake, lines_of: Callable[[Path], list[str]]) -> list[st
 
 
 def _lines(file: Path) -> list[str]:
-    with open(file, encoding="utf-8-sig", errors="replace", newline="") as source:
-        return re.split("\r\n|[\n\r\x85\u2028\u2029]", source.read())  # what ends a line for PyYAML
+    try:
+        with open(file, encoding="utf-8-sig", errors="replace", newline="") as source:
+            return re.split("\r\n|[\n\r\x85\u2028\u2029]", source.read())  # what ends a line for PyYAML
+    except OSError:  # the daemon may read what the user may not, or it is gone since
+        return []
 
 
 def _without_secrets(line: str) -> str:

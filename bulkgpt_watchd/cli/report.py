@@ -12,12 +12,10 @@ from typing import Any
 
 import click
 
-from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, show
-from bulkgpt_watchd.cli.state import open_state
+from bulkgpt_watchd.cli.state import no_route, open_state
 from bulkgpt_watchd.cli.words import count
-from bulkgpt_watchd.core.exit_codes import NO_SUCH
 from bulkgpt_watchd.core.ledger import AMOUNTS, Line, day_of
 from bulkgpt_watchd.core.names import printable
 
@@ -52,7 +50,7 @@ def report(since: float, route: str | None, as_csv: bool, as_json: bool) -> None
     if route is not None:
         known = {*names.values(), *(line.route for line in named)}
         if route not in known:
-            raise Ended(f"there is no route {printable(route)!r}; there are: {', '.join(sorted(known))}", NO_SUCH)
+            raise no_route(route, known)
         named = [line for line in named if line.route == route]
     if as_csv:
         click.echo(_csv(named), nl=False)

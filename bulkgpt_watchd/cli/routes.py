@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from bulkgpt_watchd.cli.control import act
-from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.words import at_s, local
-from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG
 from bulkgpt_watchd.core.names import printable
 
 
@@ -108,7 +107,11 @@ def reload(as_json: bool) -> None:
     """Read the configuration again; a wrong one changes nothing and ends with 78."""
     answer = act(load_place(), "reload")
     if mistakes := answer.get("mistakes"):
-        raise Ended("\n".join(["the old configuration stays:", *mistakes]), CONFIG_WRONG, mistakes=mistakes)
+        from bulkgpt_watchd.cli.mistakes import Misconfigured
+        from bulkgpt_watchd.config import Mistake
+
+        told = [Mistake(**{**mistake, "file": Path(mistake["file"])}) for mistake in mistakes]
+        raise Misconfigured(told, stays="the old configuration stays:")
     _show(answer, f"reloaded; routes: {', '.join(map(printable, answer['routes']))}", as_json=as_json)
     if answer["needs_restart"] and not as_json:
         click.echo(f"takes effect only after a restart: {', '.join(answer['needs_restart'])}", err=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.cli.ending import Ended
+from bulkgpt_watchd.cli.options import config_path
 from bulkgpt_watchd.core.exit_codes import NO_SUCH, STATE_TROUBLE
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.names import printable
@@ -17,14 +19,21 @@ from bulkgpt_watchd.core.names import printable
 if TYPE_CHECKING:
     from bulkgpt_watchd.config import Place
 
-START_IT = "start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd run`"
-
 NAMED_AT_MOST = 5
 """Jobs that are listed where a beginning of an ID fits several: enough to see how much more to type."""
 
 
 ID_LENGTH = 8
 """Of a whole job ID (contract: commands)."""
+
+
+def start_it() -> str:
+    """Say how to start the daemon of this configuration."""
+    from bulkgpt_watchd.config import default_path
+
+    path = config_path()
+    named = "" if path == default_path({}) else f"-c {shlex.quote(printable(str(path)))} "
+    return f"start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd {named}run`"
 
 
 @contextmanager
@@ -49,7 +58,7 @@ def state_path(place: Place) -> Path:
         os.lstat(path)
     except FileNotFoundError:
         raise Ended(
-            f"no state at {printable(str(path))} yet: the daemon has not run with this configuration; {START_IT}",
+            f"no state at {printable(str(path))} yet: the daemon has not run with this configuration; {start_it()}",
             STATE_TROUBLE,
         ) from None
     except OSError:
@@ -84,6 +93,12 @@ def find_job_or_file(state: StateReader, name: str) -> Job:
     if latest is None:
         raise _no_job(name, found, "; `bulkgpt-watchd jobs` lists them")
     return latest
+
+
+def no_route(name: str, known: Iterable[str]) -> Ended:
+    """Say which routes there are, where there is none of that name."""
+    names = ", ".join(sorted(map(printable, known)))
+    return Ended(f"there is no route {printable(name)!r}; there are: {names or 'none'}", NO_SUCH)
 
 
 def _by_id(state: StateReader, name: str) -> list[Job]:

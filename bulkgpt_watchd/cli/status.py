@@ -13,7 +13,7 @@ import click
 from bulkgpt_watchd.cli.control import is_running, troubles
 from bulkgpt_watchd.cli.options import config_option, examples, json_option, load_place
 from bulkgpt_watchd.cli.screen import Block, Column, Table, Words, is_terminal, new_console, plain, rendered, show
-from bulkgpt_watchd.cli.state import START_IT, open_state
+from bulkgpt_watchd.cli.state import open_state, start_it
 from bulkgpt_watchd.cli.words import at_s, bar, count, local, span
 from bulkgpt_watchd.core.errors import WatchdError
 from bulkgpt_watchd.core.job import Job, State
@@ -149,7 +149,7 @@ def _daemon(content: Mapping[str, Any], now: float) -> Iterator[Block]:
         head = f"bulkgpt-watchd {daemon['version']}  running {for_s}  pid {daemon['pid']}"
         yield Words(f"{head}  config {printable(daemon['config'])}", "green" if content["state"] == "ok" else "")
     else:
-        yield Words(f"bulkgpt-watchd is not running; {START_IT}", "bold red")
+        yield Words(f"bulkgpt-watchd is not running; {start_it()}", "bold red")
         yield "Below is what it knew when it ended."
 
 

@@ -17,6 +17,7 @@ import click
 
 from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_settings
+from bulkgpt_watchd.cli.state import no_route
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken
 from bulkgpt_watchd.core.exit_codes import NO_SUCH, REFUSED
 from bulkgpt_watchd.core.names import OURS, TEMP_SUFFIX, insert_before_suffix, printable, render_marker_name
@@ -86,8 +87,7 @@ def _route(settings: Settings, name: str) -> Route:
     for route in settings.routes:
         if route.name == name:
             return route
-    known = ", ".join(printable(route.name) for route in settings.routes)
-    raise Ended(f"there is no route {printable(name)!r}; there are: {known}", NO_SUCH)
+    raise no_route(name, (route.name for route in settings.routes))
 
 
 def _judge(file: str, route: Route) -> None:

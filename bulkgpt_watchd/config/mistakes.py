@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bulkgpt_watchd.core.errors import WatchdError
 from bulkgpt_watchd.core.names import printable
@@ -29,6 +30,10 @@ class Mistake:
     def __str__(self) -> str:
         place = printable(str(self.file)) + ("" if self.line is None else f":{self.line}:{self.column}")
         return ": ".join(part for part in (place, self.path, self.message) if part)
+
+    def as_data(self) -> dict[str, Any]:
+        """Give it as JSON has it."""
+        return {**asdict(self), "file": printable(str(self.file))}
 
 
 class ConfigInvalid(WatchdError):

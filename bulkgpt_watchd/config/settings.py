@@ -32,7 +32,7 @@ CHECK_ROUNDS = 4
 
 
 NEAR = 0.7
-"""How much of `state` or `control` an unknown key must have to be taken for it: `stat` and `contrl`, but not `setle`."""
+"""How much of `state` or `control` an unknown key must have to be taken for it: `stat` or `contrl`, not `setle`."""
 
 
 @dataclass(frozen=True, slots=True)

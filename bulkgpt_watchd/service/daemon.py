@@ -230,10 +230,9 @@ class Service:
                 await self.acts.audit(by, "reload", str(self.config_path), "")
                 return await self._reload()
             except ConfigInvalid as error:
-                mistakes = [str(mistake) for mistake in error.mistakes]
                 self.monitoring.figures.is_config_in_use = False
-                self.log("config.rejected", "error", mistakes=mistakes)
-                return {"mistakes": mistakes, "exit_code": CONFIG_WRONG}
+                self.log("config.rejected", "error", mistakes=list(map(str, error.mistakes)))
+                return {"mistakes": [it.as_data() for it in error.mistakes], "exit_code": CONFIG_WRONG}
             finally:
                 systemd.notify(self.environ, READY=1)
 

@@ -190,13 +190,24 @@ async def test_what_the_daemon_refuses_is_told_with_its_exit_code(
 
 
 async def test_a_reload_tells_every_mistake_and_what_needs_a_restart(bed: Bed) -> None:
-    wrong = {"mistakes": ["/c:1:2: api: wrong", "/c:3:4: log: wrong"], "exit_code": 78}
+    before_the_key = bed.config.read_text().partition("key,")[0]
+    here = {"file": str(bed.config), "line": 1, "column": 2, "path": "api", "message": "wrong"}
+    wrong = {"mistakes": [here, {**here, "file": "/c", "line": None, "path": "log"}], "exit_code": 78}
     async with listening(bed.folder / "state/control.sock", wrong):
         ran = await asyncio.to_thread(bed.cli, "reload")
         as_json = await asyncio.to_thread(bed.cli, "reload", "--json")
     assert (ran.exit_code, ran.stdout) == (78, "")
-    assert ran.stderr == "bulkgpt-watchd: the old configuration stays:\n/c:1:2: api: wrong\n/c:3:4: log: wrong\n"
-    assert json.loads(as_json.stdout)["error"]["mistakes"] == wrong["mistakes"]
+    assert ran.stderr == (
+        "bulkgpt-watchd: the old configuration stays:\n"
+        f"{bed.config}:1:2: api: wrong\n  1 | {before_the_key}…\n    |  ^\n"
+        "/c: log: wrong\n2 mistakes\n"
+    )
+    assert json.loads(as_json.stdout)["error"]["mistakes"] == [f"{bed.config}:1:2: api: wrong", "/c: log: wrong"]
+
+    here["file"] = "/gone"
+    async with listening(bed.folder / "state/control.sock", {"mistakes": [here], "exit_code": 78}):
+        ran = await asyncio.to_thread(bed.cli, "reload")
+    assert ran.stderr == "bulkgpt-watchd: the old configuration stays:\n/gone:1:2: api: wrong\n1 mistake\n"
 
     async with listening(bed.folder / "state/control.sock", {"routes": ["leads"], "needs_restart": ["api.proxy"]}):
         ran = await asyncio.to_thread(bed.cli, "reload")
@@ -228,7 +239,7 @@ def test_without_a_daemon_it_says_where_it_asked_and_what_to_start(bed: Bed, arg
     assert (ran.exit_code, ran.stdout) == (69, "")
     assert ran.stderr == (
         f"bulkgpt-watchd: the daemon is not running (no answer at {bed.folder}/state/control.sock); "
-        "start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd run`\n"
+        f"start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd -c {bed.config} run`\n"
     )
 
 

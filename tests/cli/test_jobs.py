@@ -66,7 +66,6 @@ def test_no_jobs_are_an_empty_array_and_a_word_on_stderr(bed: Bed) -> None:
     ("options", "expected"),
     [
         (("--route", "b"), ["b1000000"]),
-        (("--route", "nope"), []),
         (("--state", "failed"), ["a2000000"]),
         (("--state", "running"), ["b1000000"]),
         (("--state", "csv_empty"), ["a2000000"]),
@@ -83,8 +82,9 @@ def test_jobs_are_chosen(filled: Bed, options: tuple[str, ...], expected: list[s
 def test_a_route_that_nobody_knows_is_told_from_one_without_jobs(filled: Bed) -> None:
     ran = filled.cli("jobs", "--route", "nope")
 
-    assert (ran.exit_code, ran.stdout) == (0, "")
-    assert ran.stderr == "no such jobs: there is no route 'nope'; there are: b, leads\n"
+    assert (ran.exit_code, ran.stdout) == (66, "")
+    assert ran.stderr == "bulkgpt-watchd: there is no route 'nope'; there are: b, leads\n"
+    assert json.loads(filled.cli("jobs", "--route", "nope", "--json").stdout)["error"]["exit_code"] == 66
     assert filled.cli("jobs", "--route", "b", "--state", "done").stderr == "no such jobs\n"
 
 

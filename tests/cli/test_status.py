@@ -38,7 +38,7 @@ def test_no_state_yet_says_what_to_start(bed: Bed) -> None:
 
     assert (ran.exit_code, ran.stdout) == (74, "")
     assert f"no state at {bed.state} yet: the daemon has not run" in ran.stderr
-    assert "`bulkgpt-watchd run`" in ran.stderr
+    assert f"`bulkgpt-watchd -c {bed.config} run`" in ran.stderr
 
 
 def test_a_state_that_is_no_state_is_told(bed: Bed) -> None:
@@ -53,9 +53,10 @@ def test_it_says_that_the_daemon_does_not_run_and_what_was_known(bed: Bed) -> No
     bed.remember(*jobs, sample_job("j0000009"), facts=HEALTHY)
     ran = bed.cli("status")
 
+    start_it = f"start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd -c {bed.config} run`"
     assert (ran.exit_code, ran.stderr) == (0, "")
     assert ran.stdout.splitlines() == [
-        "bulkgpt-watchd is not running; start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd run`",
+        f"bulkgpt-watchd is not running; {start_it}",
         "Below is what it knew when it ended.",
         "gate open",
         "",

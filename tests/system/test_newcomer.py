@@ -41,7 +41,7 @@ def test_the_first_file_goes_there_and_back(bed: Newcomer) -> None:
     assert code == 0
     warned = {line.split()[1] for line in told.splitlines() if line.startswith("warn ")}
     assert {"daemon"} <= warned <= {"daemon", "unit", "inotify", "clock"}, told
-    start_it = "start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd run`"
+    start_it = "start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd -c DIR/config.yaml run`"
     assert f"the daemon is not running (no answer at DIR/state/control.sock); {start_it}" in told
     for command in ("status", "jobs", "report"):
         code, told, said = bed.says(command)
@@ -144,7 +144,9 @@ def test_a_wrong_reload_is_refused_with_every_mistake_and_the_old_one_stays(bed:
     code, told, said = bed.says("reload")
 
     assert (code, told) == (78, "")
-    assert said.splitlines() == ["bulkgpt-watchd: the old configuration stays:", *mistakes]
+    shown = [line for line in said.splitlines() if not line.startswith("  ")]
+    assert shown == ["bulkgpt-watchd: the old configuration stays:", *mistakes, "3 mistakes"]
+    assert f"  {len(lines)} | wbe: {{listen: off}}" in said.splitlines()
     assert bed.says("config", "check")[0] == 78
     assert daemon.wait_for("config.rejected")["level"] == "error"
     assert metric(daemon, "config_last_reload_successful") == 0
