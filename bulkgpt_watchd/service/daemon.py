@@ -21,6 +21,7 @@ from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
+from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG, HELD
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.scheduler.acts import Acts
@@ -222,6 +223,7 @@ class Service:
         Read the configuration again; a wrong one changes nothing.
 
         Shape: with mistakes `{"mistakes": [...], "exit_code": 78}`, else what needs a restart to take effect.
+        Errors: DiskTrouble: it could not be written down; another reload takes the rest.
         """
         async with self._reloading:
             microseconds = int(self.scheduler.outside.clock.monotonic() * 1_000_000)
@@ -233,6 +235,9 @@ class Service:
                 self.monitoring.figures.is_config_in_use = False
                 self.log("config.rejected", "error", mistakes=list(map(str, error.mistakes)))
                 return {"mistakes": [it.as_data() for it in error.mistakes], "exit_code": CONFIG_WRONG}
+            except DiskTrouble:
+                self.monitoring.figures.is_config_in_use = False
+                raise
             finally:
                 systemd.notify(self.environ, READY=1)
 
@@ -264,5 +269,7 @@ class Service:
             return
         try:
             await self.reload()
+        except DiskTrouble as error:
+            self.log("state.unwritable", "error", reason=f"the configuration could not be taken: {error}")
         except Exception:  # noqa: BLE001 a signal has nobody to tell
             self.log("daemon.bug", "error", exc_info=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -203,4 +204,22 @@ def test_a_state_whose_disk_is_full_waits_and_pays_once(bed: Bed, disks: Disks, 
     wait(lambda: daemon.ends() == 1, "it goes on", daemon=daemon)
     assert bed.files("outbox") == {"a.csv": answer(VENDOR_CSV)}
     assert len(bed.sandbox.accepted) == 1
+    assert daemon.stop() == 0
+
+
+def test_a_signal_to_reload_on_a_full_disk_is_told_as_such_and_can_be_repeated(bed: Bed, disks: Disks) -> None:
+    daemon = disks.start("mount -t tmpfs -o size=3m none state")
+    disks.do("dd if=/dev/zero of=state/filler bs=4k 2>/dev/null || true")
+    os.kill(daemon.pid, signal.SIGHUP)
+    full = "the configuration could not be taken: "
+    wait(
+        lambda: any(line["reason"].startswith(full) for line in daemon.told("state.unwritable")),
+        "it is told",
+        daemon=daemon,
+    )
+    assert not daemon.told("daemon.bug")
+    assert bed.command("reload", before=disks.inside()).returncode == 74
+    disks.do("rm state/filler")
+    done = bed.command("reload", before=disks.inside())
+    assert (done.returncode, done.stdout) == (0, "reloaded; routes: leads\n")
     assert daemon.stop() == 0
