@@ -14,6 +14,7 @@ import click
 from bulkgpt_watchd.cli.lazy import NAME
 from bulkgpt_watchd.cli.making import CONFIG_MODE, FOLDER_MODE, KEY_MODE, STATE_MODE, Thing, make, refuse_to_overwrite
 from bulkgpt_watchd.cli.options import examples, json_option
+from bulkgpt_watchd.cli.words import typed_path
 from bulkgpt_watchd.core.names import printable
 
 CONFIG, KEY, STATE = "config.yaml", "api-key", "state"
@@ -57,7 +58,7 @@ class _Value(click.ParamType):  # type: ignore[type-arg]  # older versions of cl
         "bulkgpt-watchd init ~/try --workflow-id any --base-url http://127.0.0.1:8080",
     )
 )
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("where", metavar="DIR", type=click.Path(file_okay=False))
 @click.option("--workflow-id", metavar="ID", type=_Value("workflow"), help="Of the BulkGPT workflow.")
 @click.option("--route", metavar="NAME", type=_Value("route"), help="Name of the route; otherwise leads.")
 @click.option("--base-url", metavar="URL", type=_Value("url"), help="Of the API, where it is not BulkGPT's own.")
@@ -65,7 +66,7 @@ class _Value(click.ParamType):  # type: ignore[type-arg]  # older versions of cl
 @click.option("--key-stdin", is_flag=True, help="Read the API key from standard input.")
 @json_option
 def init(
-    folder: Path,
+    where: str,
     workflow_id: str | None,
     route: str | None,
     base_url: str | None,
@@ -81,7 +82,9 @@ def init(
     """
     if key_file is not None and key_stdin:
         raise click.UsageError("--key-file and --key-stdin exclude each other")
-    folder = Path(os.path.abspath(folder))
+    if not where:  # as an empty variable of a script gives it
+        raise click.UsageError("DIR is empty; write . for this folder")
+    folder = Path(os.path.abspath(where))
     refuse_to_overwrite([folder / name for name in (CONFIG, STATE, *([KEY] if key_file is None else []))])
     is_asking = sys.stdin.isatty()
     if workflow_id is None and not is_asking:
@@ -164,9 +167,9 @@ def _config(folder: Path, workflow_id: str, route: str, base_url: str | None, ke
 
 def _tell(folder: Path, route: str, key_file: Path, *, has_key: bool, as_json: bool) -> None:
     config = folder / CONFIG
-    typed = f"{_program()} -c {shlex.quote(str(config))}"
+    typed = f"{_program()} -c {typed_path(config)}"
     commands = [f"{typed} config check", f"{typed} run", f"{typed} status"]
-    put_key = f"(umask 077; cat > {shlex.quote(str(key_file))})"
+    put_key = f"(umask 077; cat > {typed_path(key_file)})"
     if as_json:
         places = {"config": config, "api_key_file": key_file, **{name: folder / route / name for name in FOLDERS}}
         facts = {name: printable(str(path)) for name, path in places.items()}

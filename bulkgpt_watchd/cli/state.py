@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_path
+from bulkgpt_watchd.cli.words import typed_path
 from bulkgpt_watchd.core.exit_codes import NO_SUCH, STATE_TROUBLE
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.names import printable
@@ -32,7 +32,7 @@ def start_it() -> str:
     from bulkgpt_watchd.config import default_path
 
     path = config_path()
-    named = "" if path == default_path({}) else f"-c {shlex.quote(printable(str(path)))} "
+    named = "" if path == default_path({}) else f"-c {typed_path(path)} "
     return f"start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd {named}run`"
 
 

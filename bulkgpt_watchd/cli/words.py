@@ -1,8 +1,12 @@
-"""Write numbers and times as people read them."""
+"""Write numbers and times as people read them, and paths as they type them."""
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
+from pathlib import Path
+
+from bulkgpt_watchd.core.names import printable
 
 BAR_WIDTH = 24
 """Characters of a progress bar: with its numbers it leaves half of an 80-column line to the file's name."""
@@ -39,3 +43,11 @@ def bar(done: int, total: int) -> str:
     """Draw how far it is: `█████░░░ 5 of 8`."""
     filled = BAR_WIDTH * min(done, total) // total if total else 0
     return f"{'█' * filled}{'░' * (BAR_WIDTH - filled)} {done:,} of {total:,}"
+
+
+def typed_path(path: Path) -> str:
+    """Write a path as a shell takes it, on one line whatever is in it."""
+    name = str(path)
+    if printable(name) == name:
+        return shlex.quote(name)
+    return "$'" + printable(name.replace("\\", "\\\\").replace("'", "\\'")) + "'"

@@ -52,8 +52,8 @@ routes:
   `# yaml-language-server: $schema=config.schema.json` as the first line of the file.
 - Scalars are those of YAML 1.2: only `true` and `false` are booleans, `on` and `1:30` are text, `0640` is the number
   640. Keys may not come twice. There are no `${VAR}`, no merge keys (`<<`) and no tags.
-- Durations are `200ms`, `5s`, `10m`, `2h`, `7d` or a number of seconds; sizes are `20MB` (1000²), `512KiB` (1024) or a
-  number of bytes.
+- Durations are `200ms`, `5s`, `10m`, `2h`, `7d` or a number of seconds, to the millisecond; sizes are `20MB` (1000²),
+  `512KiB` (1024) or a number of bytes.
 - Relative paths are taken from the folder of the configuration file. `~` is not expanded.
 
 ## More routes in files of their own

@@ -133,6 +133,24 @@ def test_the_next_three_commands_are_printed(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", [b"it's 5$", b"two\nlines\\n", b"not utf-8 \xff'"])
+def test_the_commands_are_one_line_each_whatever_the_folder_is_called(tmp_path: Path, name: bytes) -> None:
+    made = init(tmp_path / os.fsdecode(name), "--workflow-id", "w", "--key-stdin", given=KEY.encode())
+    first = made.stdout.split("\nNext: ")[1].splitlines()[1]
+    word = first.partition(" -c ")[2].removesuffix(" config check")
+    read = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
+
+    assert read.stdout == os.fsencode(tmp_path) + b"/" + name + b"/config.yaml"
+
+
+def test_no_folder_at_all_is_not_the_one_that_we_are_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = init("", "--workflow-id", "w")
+
+    assert (made.exit_code, files(tmp_path)) == (2, [])
+    assert "DIR is empty; write . for this folder" in made.stderr
+
+
 def test_json_has_the_same_facts(tmp_path: Path) -> None:
     told = json.loads(init(tmp_path, "--workflow-id", "w", "--json").stdout)
 
