@@ -76,7 +76,8 @@ def _host(value: str) -> str:
         return host
 
 
-_LIKE_ADDRESS = WithJsonSchema({"type": "string", "pattern": "^https?://[!-~]+$"})
+_LIKE_ADDRESS = WithJsonSchema({"type": "string", "pattern": '^[hH][tT]{2}[pP][sS]?://[!"$->@-~]+$'})
+_LIKE_HOST = WithJsonSchema({"type": "string", "pattern": r"^((\*\.)?[a-zA-Z0-9][a-zA-Z0-9_.-]*|[0-9a-fA-F:.]+)$"})
 
 BaseUrl = Annotated[str, AfterValidator(_base_url), _LIKE_ADDRESS]
 """http(s), without a slash at the end."""
@@ -84,5 +85,5 @@ BaseUrl = Annotated[str, AfterValidator(_base_url), _LIKE_ADDRESS]
 Proxy = Annotated[str, AfterValidator(_proxy), _LIKE_ADDRESS]
 """http(s)://[user:password@]host[:port]"""
 
-HostPattern = Annotated[str, AfterValidator(_host)]
+HostPattern = Annotated[str, AfterValidator(_host), _LIKE_HOST]
 """A lower-case name or IP address, or `*.` and a name for every host below it."""

@@ -82,20 +82,27 @@ def _like(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 
-def _like_template(fields: frozenset[str]) -> WithJsonSchema:
-    return _like(rf"^([^{{}}/]|\{{({'|'.join(sorted(fields))})\}})+$")
+def _like_template(fields: frozenset[str], beginning: str = "") -> WithJsonSchema:
+    return _like(rf"^{beginning}(?!\s)([^{{}}/]|\{{({'|'.join(sorted(fields))})\}})+(?<!\s)$")
+
+
+_NO_DOT = r"(?!\.|\{suffix\})"
 
 
 RouteName = Annotated[str, AfterValidator(_check_route_name), _like(f"^{_ROUTE_NAME.pattern}$")]
 Text = Annotated[str, AfterValidator(_check_text), _like(r"^\S(.*\S)?$")]
 """One line, not empty."""
-Pattern = Annotated[str, AfterValidator(_check_pattern), _like("^[^/]+$")]
+Pattern = Annotated[str, AfterValidator(_check_pattern), _like(r"^(?!\s)[^/]*[^/\s]$")]
 """A shell pattern for file names."""
 Delimiter = Annotated[str, AfterValidator(_check_delimiter), _like(r'^(auto|[^"\r\n])$')]
 """`auto` or one character."""
-MarkerTemplate = Annotated[str, AfterValidator(_check_marker), _like_template(MARKER_FIELDS)]
+MarkerTemplate = Annotated[str, AfterValidator(_check_marker), _like_template(MARKER_FIELDS, r"(?=.*\{name\})")]
 """A file name with {name}, and perhaps {stem}; braces mean nothing else."""
-ResultTemplate = Annotated[str, AfterValidator(_check_result_name), _like_template(RESULT_FIELDS)]
+ResultTemplate = Annotated[str, AfterValidator(_check_result_name), _like_template(RESULT_FIELDS, _NO_DOT)]
 """A file name with {name} {stem} {suffix} {job}; braces mean nothing else."""
-ResultMarkerTemplate = Annotated[str, AfterValidator(_check_result_marker), _like_template(RESULT_FIELDS)]
+ResultMarkerTemplate = Annotated[
+    str,
+    AfterValidator(_check_result_marker),
+    _like_template(RESULT_FIELDS, _NO_DOT + r"(?=.*\{(name|stem|job)\})(?!(\{name\}|\{stem\}\{suffix\})$)"),
+]
 """The same, and different for every result."""

@@ -121,7 +121,7 @@ Duration = Annotated[
     BeforeValidator(
         parse_duration,
         json_schema_input_type=Annotated[str, Field(pattern=f"{_AMOUNT_LIKE}({'|'.join(SECONDS)})$")]
-        | Annotated[float, Field(ge=0)],
+        | Annotated[float, Field(ge=0, le=LONGEST_S)],
     ),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
 ]
@@ -134,7 +134,7 @@ Size = Annotated[
     BeforeValidator(
         parse_size,
         json_schema_input_type=Annotated[str, Field(pattern=f"{_AMOUNT_LIKE}([kKmMgGtT][iI]?)?[bB]$")]
-        | Annotated[int, Field(ge=0)],
+        | Annotated[int, Field(ge=0, le=LARGEST_BYTES)],
     ),
     PlainSerializer(format_size, return_type=str, when_used="json"),
 ]

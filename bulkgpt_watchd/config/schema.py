@@ -1,7 +1,7 @@
 """
 Write the JSON Schema of the configuration from the models, for editors and other programs.
 
-It says less than `config check`: nothing that needs two keys, or the disk.
+It says less than `config check`: nothing that needs two keys, the disk, or arithmetic.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def _mended(value: Any) -> Any:
     if "properties" in mended:
         mended.pop("description", None)  # the docstring of the class
     if (bound := mended.pop("gt", None)) is not None:
-        of_number = next(choice for choice in mended["anyOf"] if choice["type"] != "string")
+        of_text, of_number = sorted(mended["anyOf"], key=lambda choice: choice["type"] != "string")[:2]
+        of_text["pattern"] = of_text["pattern"].replace("^", "^(?=.*[1-9])", 1)
         of_number["exclusiveMinimum"] = bound
         of_number.pop("minimum")
     return mended

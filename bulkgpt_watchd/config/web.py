@@ -18,6 +18,8 @@ from bulkgpt_watchd.core.names import printable
 
 FORMS = 'must be an address and a port, such as 127.0.0.1:8787 or "[::1]:8787", or off'
 
+_ADDRESS = r"(\[[0-9a-fA-F:.]+(%[\w.-]+)?\]|[0-9.]+|localhost):[0-9]+"
+
 SHORTEST_TOKEN = 16
 """Letters of a token: 64 bits where they are hexadecimal, which nobody finds by trying over a network."""
 
@@ -47,9 +49,7 @@ class Token:
 def _listen(value: Any) -> str:
     if value == "off":
         return "off"
-    if not isinstance(value, str) or not re.fullmatch(
-        r"(\[[0-9a-fA-F:.]+(%[\w.-]+)?\]|[0-9.]+|localhost):[0-9]+", value
-    ):
+    if not isinstance(value, str) or not re.fullmatch(_ADDRESS, value):
         raise ValueError(FORMS)
     try:
         address_of(value)
@@ -74,7 +74,10 @@ def address_of(listen: str) -> Address | None:
 class WebSettings(Section):
     """Say where health, metrics and the API are served over HTTP."""
 
-    listen: Annotated[str, BeforeValidator(_listen, json_schema_input_type=str)] = Field(
+    listen: Annotated[
+        str,
+        BeforeValidator(_listen, json_schema_input_type=Annotated[str, Field(pattern=rf"^(off|{_ADDRESS})$")]),
+    ] = Field(
         default="127.0.0.1:8787",
         description="Address and port on which HTTP is served: health, metrics and the API; off: not at all;"
         ' IPv6 in brackets and quotes, "[::1]:8787"; one that others can reach needs `token_file`.',

@@ -10,9 +10,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it brings no types
+from pydantic import ValidationError
 
 from bulkgpt_watchd.cli.config import config
 from bulkgpt_watchd.config import load
+from bulkgpt_watchd.config.models import ConfigFile
 from bulkgpt_watchd.config.schema import schema, schema_of_included
 from bulkgpt_watchd.config.wording import key_paths
 from tests.config.conftest import ROUTE, WriteConfig
@@ -91,6 +93,92 @@ def test_a_configuration_whose_routes_are_all_in_routes_d_is_taken(text: str) ->
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_wrong_is_refused(text: str) -> None:
     assert not WHOLE.is_valid(yaml.safe_load(text))
+
+
+VALUES: list[Any] = [
+    *(
+        None,
+        True,
+        0,
+        1,
+        -1,
+        0.25,
+        10**9,
+        10**10,
+        10**12,
+        2**63,
+        "",
+        " ",
+        "a",
+        " a",
+        "a ",
+        "a b",
+        "ä",
+        "10",
+        "5s",
+        "5  s",
+    ),
+    *("1.5h", "0s", "0.0ms", "20MB", "20mb", "0B", "3XB", "auto", "off", "on", "127.0.0.1:8787", "[::1]:8787", "::1"),
+    *(
+        "localhost:1",
+        "localhost",
+        "8787",
+        "640",
+        "0640",
+        "0999",
+        "{name}",
+        "{name}.done",
+        "{stem}",
+        "{suffix}.x",
+        "{job}",
+    ),
+    *(
+        "{stem}{suffix}",
+        ".{name}",
+        "{stem}.{nom}",
+        "a/{name}",
+        "{name} ",
+        "*.csv",
+        "a/b",
+        "/x",
+        "~/x",
+        "https://h",
+        "HTTPS://h",
+    ),
+    *(
+        "https://h/?q",
+        "https://h/#f",
+        "ftp://h",
+        "h..x y",
+        "*.example.com",
+        "files.example.com",
+        "1.2.3.4",
+        ";",
+        '"',
+        "ab",
+    ),
+    *("error", "submit", "deliver", "delete", "basic", "events", "json", "warning", "-a", "a" * 65),
+    *([], ["a"], [""], [None], [5], [" a"], ["a/b"], ["*.csv", "b"], ["*.example.com"], {}, {"a": 1}),
+]
+"""None is beyond what a pattern can say: a date too far, a port too high, 1.0 in place of 1."""
+
+
+@pytest.mark.parametrize("path", [path for path in key_paths() if path != "routes"])
+def test_the_schema_judges_a_value_as_the_loader_does(path: str) -> None:
+    """What needs another key, or the disk, is not asked here: http for a loopback address only is such a rule."""
+    *above, last = path.replace("[]", "").split(".")
+    for value in VALUES:
+        data: dict[str, Any] = {"routes": [{"name": "a", "workflow_id": "w", "folder": "/a"}]}
+        inside: Any = data
+        for key in above:
+            inside = inside["routes"][0] if key == "routes" else inside.setdefault(key, {})
+        inside[last] = value
+        try:
+            ConfigFile.model_validate(data)
+            is_right = True
+        except ValidationError:
+            is_right = False
+        assert WHOLE.is_valid(data) is is_right, value
 
 
 @pytest.mark.parametrize(
