@@ -26,7 +26,7 @@ BUSY = frozenset({errno.EBUSY, errno.EAGAIN, errno.ESTALE, errno.ETXTBSY})
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 """On a user's file these mean the same as BUSY: SMB says "access denied" of a file that is open elsewhere."""
 
-READ_ONLY = " (where only the service finds it so, its unit must allow it: see `bulkgpt-watchd config systemd`)"
+BY_UNIT = " (where only the service finds it so, its unit must allow it: see `bulkgpt-watchd config systemd`)"
 
 NO_FILES_FAULT = frozenset(
     {
@@ -51,7 +51,7 @@ def told(error: OSError, doing: str, path: str | Path) -> str:
     """Say what was not possible, where, and why."""
     reason = (error.strerror or str(error)).lower()
     user = f" for {who()}" if error.errno in FORBIDDEN else ""
-    advice = READ_ONLY if error.errno == errno.EROFS else ""
+    advice = BY_UNIT if error.errno == errno.EROFS else ""
     return f"cannot {doing} {shown(path)}: {reason}{user}{advice}"
 
 
@@ -60,10 +60,20 @@ def right_missing(error: OSError, doing: str, folder: str | Path, rights: str) -
     user = who()
     name = user.removeprefix("user ").partition(" (")[0].removeprefix("uid ")
     reason = (error.strerror or str(error)).lower()
+    if not _mode(folder) & 0o777:  # nobody closes a folder so, but systemd with the homes (ProtectHome=)
+        return f"{doing}: {reason} for {user}{BY_UNIT}"
     place = shlex.quote(shown(folder))
     # Of an owner's rights the mode alone decides.
     fix = f"chmod u+{rights} {place}" if _is_ours(folder) else f"setfacl -m u:{name}:{rights} {place}"
     return f"{doing}: {reason} for {user}, who needs {rights} on {shown(folder)}; fix, as its owner or root: {fix}"
+
+
+def _mode(folder: str | Path) -> int:
+    """Give the mode; where it cannot be known, that of a folder that is open to all."""
+    try:
+        return os.stat(folder).st_mode
+    except OSError:
+        return 0o777
 
 
 def _is_ours(folder: str | Path) -> bool:
