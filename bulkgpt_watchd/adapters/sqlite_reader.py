@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from bulkgpt_watchd.adapters import sqlite_reads as reads
 from bulkgpt_watchd.adapters.sqlite_file import MIGRATIONS, RESTORE, check_version, connect, opening, trouble
 from bulkgpt_watchd.core.budget import Spent
-from bulkgpt_watchd.core.errors import StateUnusable
+from bulkgpt_watchd.core.errors import StateOld, StateUnusable
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ledger import Line
 from bulkgpt_watchd.core.ports import AuditLine, JournalEntry, Query
@@ -138,7 +138,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = connect(path, mode(path))
         try:
             if (version := check_version(connection, path, len(MIGRATIONS))) < len(MIGRATIONS):
-                raise StateUnusable(
+                raise StateOld(
                     f"the state {path} has schema {version}, and this version reads {len(MIGRATIONS)}:"
                     " start the daemon once, it migrates"
                 )

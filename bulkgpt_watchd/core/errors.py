@@ -18,7 +18,8 @@ They live only at the edge: an effect turns each into exactly one event.
     ├── NameTaken            a file of that name is there already
     └── DiskTrouble          full, read-only, failing or hung: wait
         └── StateUnusable    the state file cannot be used, and why; at the start that is the end
-            └── StateLocked  another instance holds it
+            ├── StateLocked  another instance holds it
+            └── StateOld     the next start migrates it
 
 This module imports nothing of ours.
 """
@@ -135,3 +136,7 @@ class StateUnusable(DiskTrouble):
 
 class StateLocked(StateUnusable):
     """Say which process holds the state already."""
+
+
+class StateOld(StateUnusable):
+    """Say that an older program wrote the state; a reader does not migrate."""

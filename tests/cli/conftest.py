@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +91,19 @@ def bed(tmp_path: Path) -> Bed:
     bed = Bed(tmp_path)
     bed.configure()
     return bed
+
+
+@pytest.fixture
+def of_nobody() -> Iterator[Bed]:
+    """Give a bed whose state belongs to nobody, as whom doctor then looks; pytest's folders are closed to others."""
+    bed = Bed(Path(tempfile.mkdtemp()))
+    bed.folder.chmod(0o711)
+    bed.configure()
+    bed.remember()
+    for path in (bed.state.parent, bed.folder / "leads", bed.inbox, bed.folder / "key", *bed.state.parent.iterdir()):
+        os.chown(path, 65534, 65534)
+    yield bed
+    shutil.rmtree(bed.folder)
 
 
 Invoke = Callable[..., Result]

@@ -10,6 +10,7 @@ from bulkgpt_watchd.sandbox import answer
 from tests.pages import blocks, section
 from tests.system.bed import VENDOR_CSV
 from tests.system.host import CONFIG, PAGE, UNIT, Host, commands
+from tests.system.machine import Machine
 from tests.system.process import wait
 
 pytestmark = pytest.mark.system
@@ -27,9 +28,27 @@ def test_routes_in_homes_and_odd_places_work_with_the_drop_in(host: Host) -> Non
     machine.path(CONFIG).write_text(config.replace("routes:\n", f"routes:\n{as_yaml(more)}", 1))
     machine.does("systemctl", "reload", UNIT)
     wait(lambda: "3 routes (2 unavailable)" in host.show("StatusText")[0], "they cannot be used yet")
-    assert "its unit must allow it: see `bulkgpt-watchd config systemd`" in machine.does("bulkgpt-watchd", "status")
-    for line in commands("## Routes in other places", 0):
+    status = machine.does("bulkgpt-watchd", "status")
+    assert status.count("its unit must allow it: see `bulkgpt-watchd config systemd`") == len(more)
+    failed, fix = doctors_failures(machine)
+    assert set(failed) == {
+        f"api key: /etc/bulkgpt-watchd/api-key, from which {UNIT} loads the key, is not there",
+        "folders odd: the running daemon may only read",
+        "folders home: the running daemon does not see",
+        "unit: ProtectSystem=strict makes it read-only",
+        "unit: ProtectHome=yes hides it",
+    }
+    typed = commands("## Routes in other places", 0)
+    assert fix.split(" && ") == [typed[0], typed[1], typed[2], typed[3] + ".service"]
+    for line in typed[:-1]:
         machine.types(line)
+    failed, _ = doctors_failures(machine)
+    assert set(failed) == {
+        "folders odd: the running daemon may only read",
+        "folders home: the running daemon does not see",
+    }
+    machine.types(typed[-1])
+    wait(lambda: doctors_failures(machine) == ([], ""), "doctor is content")
     for name, folder in (("odd.csv", odd), ("home.csv", home)):
         host.drop(name, f"a\n{name}\n".encode(), folder)
         assert host.result(name, folder) == answer(f"a\n{name}\n".encode())
@@ -102,6 +121,13 @@ def test_what_was_installed_can_be_removed(host: Host) -> None:
     left = machine.does("find", "/etc", "/var/lib", "/opt", "-name", "*bulkgpt-watchd*", "-not", "-path", "/opt/*/*")
     assert left.splitlines() == ["/var/lib/bulkgpt-watchd.before-upgrade"]
     assert machine.path("/srv/bulkgpt/leads/inbox").is_dir()
+
+
+def doctors_failures(machine: Machine) -> tuple[list[str], str]:
+    """Give what doctor says will not work, each up to the places, and the fix of the last."""
+    content = json.loads(machine.run("bulkgpt-watchd", "doctor", "--json").stdout)
+    failed = [one for one in content["findings"] if one["level"] == "fail"]
+    return [f"{one['what']}: {one['text'].partition(': ')[0]}" for one in failed], failed[-1]["fix"] if failed else ""
 
 
 def as_yaml(routes: list[dict[str, str]]) -> str:

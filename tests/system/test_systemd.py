@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from bulkgpt_watchd.sandbox import answer
+from tests.pages import ROOT
 from tests.system.bed import KEY, VENDOR_CSV
 from tests.system.host import CONFIG, UNIT, Host
 from tests.system.process import wait
 
 pytestmark = pytest.mark.system
 
+UNIT_TEXT = (ROOT / "systemd" / UNIT).read_text(encoding="utf-8")
 RUNTIME = f"/run/systemd/system/{UNIT}.d"
 
 
@@ -66,6 +68,58 @@ def test_it_runs_with_no_more_rights_than_it_needs(host: Host) -> None:
     assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
     assert re.search(r"^Seccomp:\t2$", status, re.MULTILINE)
+
+
+def findings_of(host: Host, *, user: str = "root", before: tuple[str, ...] = ()) -> dict[str, set[str]]:
+    """Give what doctor says of the machine by level, each as "what: text"; this clock is not synchronized."""
+    ran = host.machine.run(*before, "bulkgpt-watchd", "doctor", "--json", user=user)
+    content = json.loads(ran.stdout)
+    assert ran.returncode == (0 if content["ok"] else 1)
+    told: dict[str, set[str]] = {"ok": set(), "warn": set(), "fail": set()}
+    for one in content["findings"]:
+        if one["what"] != "clock":
+            told[one["level"]].add(f"{one['what']}: {one['text']}")
+    return told
+
+
+def test_doctor_finds_nothing_wrong_with_what_the_page_installs(host: Host) -> None:
+    told = findings_of(host)
+    assert (told["warn"], told["fail"]) == (set(), set())
+    assert told["ok"] >= {
+        "api key: from $CREDENTIALS_DIRECTORY/bulkgpt-api-key",
+        f"api key: {UNIT} loads it from /etc/bulkgpt-watchd/api-key",
+        f"daemon: runs and takes commands, pid {host.pid}",
+        f"unit: {UNIT} (active) hides none of the folders",
+    }
+    assert any(text.endswith("as whom the daemon runs") for text in told["ok"])
+
+
+def test_doctor_works_in_the_sandbox_of_the_service_too(host: Host) -> None:
+    """As a step of a unit would: its user, and each setting of the shipped one."""
+    settings = r"^((?:Pro|Private|ReadWrite|Restrict|System|Memory|NoNew|Capab|State)\w+=.*)$"
+    kept = re.findall(settings, UNIT_TEXT, re.MULTILINE)
+    assert {"ProtectSystem=strict", "ProcSubset=pid", "SystemCallFilter=@system-service"} <= set(kept)
+    sandbox = [word for line in [*kept, "User=bulkgpt-watchd"] for word in ("-p", line)]
+    told = findings_of(host, before=("systemd-run", "--quiet", "--pipe", "--wait", *sandbox))
+    assert told["fail"] == set()
+    assert told["warn"] == {"inotify: skipped: its limits cannot be read; inboxes are scanned in any case"}
+    assert f"daemon: runs and takes commands, pid {host.pid}" in told["ok"]
+
+
+def test_doctor_tells_nobody_but_root_and_the_service_of_rights(host: Host) -> None:
+    host.machine.types("id -u member || useradd --user-group --groups bulkgpt-watchd member")
+    assert findings_of(host, user="bulkgpt-watchd")["warn"] == set()
+    told = findings_of(host, user="member")
+    assert [text.split(":")[0] for text in told["warn"]] == ["user"]
+    assert told["fail"] == set()
+
+
+def test_doctor_says_that_the_daemon_has_the_key_of_before(host: Host) -> None:
+    file = "/etc/bulkgpt-watchd/api-key"
+    host.machine.types(f"cp -p {file} /root/key; echo another > {file}")
+    (text,) = findings_of(host)["warn"]
+    assert text == f"api key: {file} has changed, and the daemon has the key that was in it at its start"
+    host.machine.types(f"mv /root/key {file}")
 
 
 def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(host: Host) -> None:

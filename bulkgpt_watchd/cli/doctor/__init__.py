@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ PATIENCE_S = 15.0
 """How long the folders of one route may take: longer than a dead CIFS server (11 s), not as long as a person's."""
 
 LEVELS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+AS_ROOT = "run doctor as root, or as the daemon's user"
 
 SHOWN_FILES = 5
 """Unknown files in work that are named."""
@@ -55,8 +57,8 @@ def doctor(online: bool, no_write: bool, unit_name: str, as_json: bool) -> int:
     Run as root it looks with the rights of the daemon's user. Nothing is changed. Ends with 1 if something will not
     work; warnings do not count.
     """
-    from bulkgpt_watchd.cli.doctor.account import choose
-    from bulkgpt_watchd.cli.doctor.finding import fail, ok
+    from bulkgpt_watchd.cli.doctor.account import choose, environ_of
+    from bulkgpt_watchd.cli.doctor.finding import fail, ok, warn
     from bulkgpt_watchd.cli.doctor.unit import ask
     from bulkgpt_watchd.config import ConfigInvalid, load
 
@@ -67,14 +69,17 @@ def doctor(online: bool, no_write: bool, unit_name: str, as_json: bool) -> int:
         found = [fail("config", str(mistake)) for mistake in invalid.mistakes]
         return _show(found, None, as_json=as_json)
     with ExitStack() as stack:
-        state, has_state, trouble = _open_state(settings, stack)
+        state, has_state, told = _open_state(settings, stack)
         facts = {} if state is None else state.facts()
         pid = (facts.get("daemon") or {}).get("pid")
         pid = pid if _is_ours(pid) else None
         account = choose(unit, pid, settings.state.path)
-        found = [ok("user", f"looked with the rights of {account}, {account.why}")]
-        found += trouble
-        examination = _Examination(settings, state, has_state, facts, account, unit, pid, not no_write)
+        user = f"looked with the rights of {account}, {account.why}"
+        skipped = "skipped: folders of routes, key, token and the state's folder; "
+        found = [ok("user", user) if account.is_daemons else warn("user", skipped + account.why, AS_ROOT)]
+        found += told
+        environ = os.environ if pid is None else environ_of(pid) or os.environ
+        examination = _Examination(settings, state, has_state, facts, account, unit, pid, environ, not no_write)
         found += examination.findings(online=online)
     return _show(found, account, as_json=as_json)
 
@@ -97,16 +102,20 @@ def _show(found: Sequence[Finding], account: Account | None, *, as_json: bool) -
 
 
 def _open_state(settings: Settings, stack: ExitStack) -> tuple[StateReader | None, bool, list[Finding]]:
-    """Open the state; say whether there is one, and what is wrong with it."""
+    """Open the state; say whether there is one, and what it is or what is wrong with it."""
+    from bulkgpt_watchd.adapters.sqlite_file import MIGRATIONS
     from bulkgpt_watchd.adapters.sqlite_reader import StateReader
-    from bulkgpt_watchd.cli.doctor.finding import fail, warn
-    from bulkgpt_watchd.core.errors import WatchdError
+    from bulkgpt_watchd.cli.doctor.finding import fail, ok, warn
+    from bulkgpt_watchd.core.errors import StateOld, WatchdError
 
     path = settings.state.path
     if not os.path.lexists(path):
         return None, False, []
     try:
-        return stack.enter_context(StateReader.open(path)), True, []
+        state = stack.enter_context(StateReader.open(path))
+        return state, True, [ok("state", f"can be read; schema {len(MIGRATIONS)}")]
+    except StateOld as error:
+        return None, True, [warn("state", str(error), "start the daemon; it keeps a copy of the state as it was")]
     except WatchdError as error:
         if not os.access(path, os.R_OK):
             return None, True, [warn("state", str(error), "run doctor as root, or join the group of the state")]
@@ -122,52 +131,51 @@ def _is_ours(pid: Any) -> bool:
         return False
 
 
+@dataclass
 class _Examination:
-    """Look at one thing after the other."""
+    """
+    Look at one thing after the other.
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: StateReader | None,
-        has_state: bool,
-        facts: dict[str, Any],
-        account: Account,
-        unit: Unit,
-        pid: int | None,
-        writes: bool,
-    ) -> None:
-        self.settings = settings
-        self.state = state
-        self.has_state = has_state
-        self.facts = facts
-        self.account = account
-        self.unit = unit
-        self.pid = pid
-        self.writes = writes
-        self.watches = 0
+    Shape: *pid* and *environ* of the daemon, if it runs; else *environ* is our own.
+    """
+
+    settings: Settings
+    state: StateReader | None
+    has_state: bool
+    facts: dict[str, Any]
+    account: Account
+    unit: Unit
+    pid: int | None
+    environ: Mapping[str, str]
+    writes: bool
+    watches: int = field(default=0, init=False)
 
     def findings(self, *, online: bool) -> Iterator[Finding]:
         """Yield all findings."""
-        from bulkgpt_watchd.cli.doctor import machine
+        from bulkgpt_watchd.cli.doctor import inotify, machine
         from bulkgpt_watchd.cli.doctor.unit import check_unit
 
         yield from machine.check_config(self.settings)
-        yield from self._as_daemon("api key", partial(machine.check_key, self.settings, os.environ, self.unit))
-        yield from machine.check_credential(self.unit)
+        yield from self._as_daemon("api key", partial(machine.check_key, self.settings, self.environ, self.unit))
+        yield from machine.check_credential(self.settings, self.unit, self.environ)
         yield from self._as_daemon("web token", partial(machine.check_token, self.settings))
-        look = partial(machine.check_state_folder, self.settings, self.account, writes=self.writes)
+        look = partial(machine.check_state_folder, self.settings, self.account, self.unit, writes=self.writes)
         yield from self._as_daemon("state", look)
         yield from machine.check_daemon(self.settings, self.facts, os.environ)
-        for name, key in self._keys().items():
-            yield from self._route(name, key)
-        yield from machine.check_inotify(self.watches)
+        if self.account.is_daemons:
+            for name, key in self._keys().items():
+                yield from self._route(name, key)
+            yield from inotify.check(self.watches, inotify.used(self.account.uid, self.pid))
         yield from machine.check_clock(self._newest_at())
-        yield from check_unit(self.unit, self._paths())
+        config = self.settings.document.file
+        yield from check_unit(self.unit, self._paths(), self.settings.api.answer_timeout, config)
         if online:
             yield from self._online()
 
     def _as_daemon(self, what: str, look: partial[Iterator[Finding]]) -> Iterator[Finding]:
-        """Look with the daemon's rights; what hangs is told."""
+        """Look with the daemon's rights, or not at all; what hangs is told."""
+        if not self.account.is_daemons:
+            return
         from bulkgpt_watchd.cli.doctor.finding import Finding
         from bulkgpt_watchd.cli.doctor.machine import as_data
 
@@ -235,6 +243,9 @@ class _Examination:
         return max((job.created_at for job in newest), default=None)
 
     def _paths(self) -> dict[str, Path]:
+        """Give what is written to, by what it is called; links are followed, as systemd does."""
+        from bulkgpt_watchd.config.looking import look_at
+
         roles = ("inbox", "work", "outbox", "error", "archive")
         paths = {
             f"{role} of {route.name}": getattr(route, role)
@@ -242,19 +253,18 @@ class _Examination:
             for role in roles
             if role != "work" or not route.work.is_relative_to(route.inbox)
         }
-        return {**paths, "state": self.settings.state.path.parent}
+        paths["state"] = self.settings.state.path.parent
+        places = look_at(paths.values())
+        return {name: Path(places[path].real) for name, path in paths.items()}
 
     def _online(self) -> Iterator[Finding]:
         from bulkgpt_watchd.cli.doctor.finding import fail
-        from bulkgpt_watchd.cli.doctor.machine import CREDENTIAL
+        from bulkgpt_watchd.cli.doctor.machine import as_unit_loads
         from bulkgpt_watchd.cli.doctor.online import check_online
         from bulkgpt_watchd.config import ConfigInvalid, read_api_key
 
-        settings = self.settings
-        if (path := self.unit.credential(CREDENTIAL)) is not None and os.access(path, os.R_OK):
-            settings = replace(settings, api=settings.api.model_copy(update={"api_key_file": Path(path)}))
         try:
-            key = read_api_key(settings, os.environ).value
+            key = read_api_key(as_unit_loads(self.settings, self.unit), os.environ).value
         except ConfigInvalid:
             yield fail("api", "not asked: there is no key that could be tried", "see `api key` above")
             return

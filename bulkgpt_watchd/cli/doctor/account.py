@@ -12,7 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,17 @@ READ_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Hold the user with whose rights is looked, and why this one."""
+    """
+    Hold the user with whose rights is looked, and why this one.
+
+    Shape: not *is_daemons*: somebody else's, whose rights tell nothing of the daemon's.
+    """
 
     uid: int
     gid: int
     name: str
     why: str
+    is_daemons: bool = True
 
     def __str__(self) -> str:
         return f"user {self.name} (uid {self.uid})"
@@ -51,7 +56,7 @@ def choose(unit: Unit, pid: int | None, state: Path) -> Account:
         return candidate or us
     if us.uid == 0:
         return candidate
-    return _of(us.uid, f"who runs this command; the daemon runs as {candidate.name}: run doctor as root to look as it")
+    return replace(us, why=f"your rights are not those of {candidate.name}, {candidate.why}", is_daemons=False)
 
 
 def _of(uid: int, why: str) -> Account:
@@ -60,6 +65,15 @@ def _of(uid: int, why: str) -> Account:
     except KeyError:  # containers run as a bare number
         return Account(uid, os.getegid(), str(uid), why)
     return Account(uid, entry.pw_gid, entry.pw_name, why)
+
+
+def environ_of(pid: int) -> dict[str, str] | None:
+    """Give the environment that a process was started with; None: it is not ours to know."""
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    return dict(os.fsdecode(entry).partition("=")[::2] for entry in content.split(b"\0") if entry)
 
 
 def apart(account: Account, look: Callable[[], Any], deadline_s: float) -> Any:

@@ -6,8 +6,9 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,20 @@ def check_token(settings: Settings) -> Iterator[Finding]:
         yield warn("web token", warning, f"chmod 600 {printable(str(settings.web.token_file))}")
 
 
-def check_credential(unit: Unit) -> Iterator[Finding]:
-    """Tell whether the file is there from which systemd gives the daemon its key."""
+def as_unit_loads(settings: Settings, unit: Unit) -> Settings:
+    """Give the settings with the file from which the unit loads the key, where we may read that."""
+    path = unit.credential(CREDENTIAL)
+    if path is None or not os.access(path, os.R_OK):
+        return settings
+    return replace(settings, api=settings.api.model_copy(update={"api_key_file": Path(path)}))
+
+
+def check_credential(settings: Settings, unit: Unit, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """
+    Tell whether the file from which systemd gives the daemon its key has one in it, and the one that the daemon has.
+
+    Shape: *environ* of the daemon, if it runs.
+    """
     if (path := unit.credential(CREDENTIAL)) is None:
         return
     try:
@@ -90,10 +103,21 @@ def check_credential(unit: Unit) -> Iterator[Finding]:
     else:
         if mode & stat.S_IROTH:
             yield warn("api key", f"everybody can read {path}", f"chmod 600 {path}")
+        try:
+            read_api_key(as_unit_loads(settings, unit), {})
+        except ConfigInvalid as invalid:
+            if os.access(path, os.R_OK):
+                yield fail("api key", "; ".join(map(str, invalid.mistakes)), f"put the key into {path}")
+                return
+        given = Path(environ.get("CREDENTIALS_DIRECTORY", ""), CREDENTIAL)
+        with suppress(OSError):  # none was given, or it is not ours to know
+            if given.is_absolute() and given.read_bytes() != Path(path).read_bytes():
+                text = f"{path} has changed, and the daemon has the key that was in it at its start"
+                yield warn("api key", text, f"systemctl restart {unit.name}")
         yield ok("api key", f"{unit.name} loads it from {path}")
 
 
-def check_state_folder(settings: Settings, account: Account, *, writes: bool) -> Iterator[Finding]:
+def check_state_folder(settings: Settings, account: Account, unit: Unit, *, writes: bool) -> Iterator[Finding]:
     """Tell whether the state can be kept where it is meant to be; runs with the rights of the daemon."""
     folders, path = LocalFolders(), settings.state.path
     folder, parent = path.parent, path.parent.parent
@@ -103,6 +127,9 @@ def check_state_folder(settings: Settings, account: Account, *, writes: bool) ->
         yield fail("state", text, "set state.path to a folder on a local disk")
         return
     is_there = os.path.isdir(folder)
+    if not is_there and unit.is_there and unit.makes(folder):
+        yield ok("state", f"{path} on {mount.fstype}; systemd makes the folder (StateDirectory=)")
+        return
     try:
         if writes:
             folders.probe(folder if is_there else parent)
@@ -139,28 +166,6 @@ def check_daemon(settings: Settings, facts: Mapping[str, Any], environ: Mapping[
         text = f"version {noted['version']} runs, and {__version__} is installed"
         yield warn("daemon", text, "restart it: systemctl restart bulkgpt-watchd")
     yield ok("daemon", f"runs and takes commands, pid {noted.get('pid', 'unknown')}")
-
-
-def check_inotify(watches: int, read: Callable[[str], int] | None = None) -> Iterator[Finding]:
-    """Tell whether the kernel lets us watch as many folders as there are to watch."""
-    ask = read or _limit
-    try:
-        most, instances = ask("max_user_watches"), ask("max_user_instances")
-    except (OSError, ValueError):
-        yield warn("inotify", "skipped: its limits cannot be read; inboxes are scanned in any case")
-        return
-    text = f"{watches:,} of {most:,} watches wanted, 1 of {instances:,} instances"
-    if watches > most:
-        fix = f"sysctl fs.inotify.max_user_watches={watches * 2}, and a file in /etc/sysctl.d to keep it"
-        yield warn("inotify", f"{text}: files in the others are found by the scan alone", fix)
-    elif instances < 1:
-        yield warn("inotify", f"{text}: files are found by the scan alone", "sysctl fs.inotify.max_user_instances=128")
-    else:
-        yield ok("inotify", text)
-
-
-def _limit(name: str) -> int:
-    return int(Path("/proc/sys/fs/inotify", name).read_text(encoding="ascii"))
 
 
 def check_clock(newest_at: float | None, now: float | None = None) -> Iterator[Finding]:

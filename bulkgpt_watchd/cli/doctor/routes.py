@@ -7,6 +7,7 @@ import os
 import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -197,17 +198,29 @@ def _mounts(route: Route, folders: LocalFolders) -> Iterator[Finding]:
 
 def _seen_by_daemon(look: RouteLook) -> Iterator[Finding]:
     """Tell where the daemon that runs sees another folder than we do: its unit gives it mounts of its own."""
+    root = f"/proc/{look.pid}/root"
+    if look.pid is None or not os.access(root, os.X_OK):
+        return
+    found: dict[str, list[str]] = {}
     for role in ("inbox", "outbox", "error", "archive"):
-        path = getattr(look.route, role)
-        try:
-            ours, theirs = os.stat(path), os.stat(f"/proc/{look.pid}/root{path}")
-        except OSError:  # missing, or not ours to know
-            continue
-        if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino):
-            text = f"the running daemon sees another folder at {path} than you: something was mounted after its start"
-            yield fail(
-                f"{role} {look.route.name}", text, "restart the daemon; RequiresMountsFor= in its unit for later"
-            )
+        path = os.path.realpath(getattr(look.route, role))  # a link would lead out of its root
+        with suppress(OSError):  # we do not see it either, which was told
+            if (how := _compared(path, root)) is not None:
+                found.setdefault(how, []).append(role)
+    for how, roles in found.items():
+        text = f"the running daemon {how}: {', '.join(roles)}; its mounts are as they were at its start"
+        yield fail(f"folders {look.route.name}", text, "restart the daemon, once its unit lets it (see `unit`)")
+
+
+def _compared(path: str, root: str) -> str | None:
+    ours, is_ours_closed = os.stat(path), os.statvfs(path).f_flag & os.ST_RDONLY
+    try:
+        theirs, is_closed = os.stat(root + path), os.statvfs(root + path).f_flag & os.ST_RDONLY
+    except OSError:
+        return "does not see"
+    if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino):
+        return "sees another folder than you"
+    return "may only read" if is_closed and not is_ours_closed else None
 
 
 def _layers(point: str) -> int:

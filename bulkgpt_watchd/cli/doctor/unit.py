@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bulkgpt_watchd.cli.doctor.finding import Finding, fail, ok, warn
+from bulkgpt_watchd.config.quantities import format_duration
+from bulkgpt_watchd.config.settings import default_path
 
-PROPERTIES = (
-    *("LoadState", "ActiveState", "User", "ProtectSystem", "ProtectHome", "PrivateTmp", "LoadCredential"),
-    *("ReadWritePaths", "ReadOnlyPaths", "InaccessiblePaths", "BindPaths", "StateDirectory"),
-)
+PROPERTIES = {
+    "Unit": ("LoadState", "ActiveState", "NeedDaemonReload"),
+    "Service": (
+        *("User", "ProtectSystem", "ProtectHome", "PrivateTmp", "LoadCredential", "ReadWritePaths", "ReadOnlyPaths"),
+        *("InaccessiblePaths", "BindPaths", "StateDirectory", "TimeoutStopUSec"),
+    ),
+}
+"""By their interface on the bus; systemd 247 has them all. Source: org.freedesktop.systemd1(5)."""
 
 HOMES = ("/home", "/root", "/run/user")
 PROTECTED = {
@@ -21,10 +30,8 @@ PROTECTED = {
     "strict": ("/",),
 }
 
-NOT_HIDDEN = frozenset({"", "no", "false", "0"})
-
 ANSWER_S = 10.0
-"""systemctl answers in milliseconds; on a machine that has hung itself up it never does."""
+"""systemd answers in milliseconds; on a machine that has hung itself up it never does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +39,11 @@ class Unit:
     """
     Hold what systemd says of the unit.
 
-    Shape: *why_not*: systemd could not be asked.
+    Shape: *properties* as they are on the bus; *why_not*: systemd could not be asked.
     """
 
     name: str
-    properties: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict)
     why_not: str | None = None
 
     @property
@@ -47,77 +54,114 @@ class Unit:
     @property
     def user(self) -> str:
         """Name the user of its processes."""
-        return self.properties.get("User") or "root"
+        return str(self.properties.get("User") or "root")
+
+    @property
+    def stop_s(self) -> float | None:
+        """Say how long a stop may take."""
+        stop_us = self.properties.get("TimeoutStopUSec")
+        return None if stop_us is None else stop_us / 1_000_000
 
     def credential(self, name: str) -> str | None:
         """Say from which file the unit loads a credential."""
-        for entry in self._list("LoadCredential"):
-            key, _, path = entry.partition(":")
-            if key == name and path:
-                return path
-        return None
+        return next((path for key, path in self._list("LoadCredential") if key == name and path), None)
+
+    def makes(self, path: Path) -> bool:
+        """Tell whether systemd makes a folder, or what it lies in, for the state of the unit."""
+        return _is_below(path, [f"/var/lib/{name}" for name in self._list("StateDirectory")])
 
     def hides(self, path: Path) -> str | None:
         """Say which setting keeps the daemon from writing to a path; None: none does."""
-        private, homes = self.properties.get("PrivateTmp", "no"), self.properties.get("ProtectHome", "no")
-        if self._below(path, self._paths("InaccessiblePaths")):
+        homes = self.properties.get("ProtectHome", "no")
+        if _is_below(path, self._paths("InaccessiblePaths")):
             return "InaccessiblePaths= hides it"
-        if self._below(path, self._paths("BindPaths")):
+        if _is_below(path, [target for _, target, *_ in self._list("BindPaths")]):
             return None
-        if private not in NOT_HIDDEN and self._below(path, ("/tmp", "/var/tmp")):  # noqa: S108 it is what PrivateTmp= means
-            return f"PrivateTmp={private} hides it"
-        if homes not in {*NOT_HIDDEN, "read-only"} and self._below(path, HOMES):
+        if self.properties.get("PrivateTmp") and _is_below(path, ("/tmp", "/var/tmp")):  # noqa: S108 what it hides
+            return "PrivateTmp=yes hides it"
+        if homes in {"yes", "tmpfs"} and _is_below(path, HOMES):
             return f"ProtectHome={homes} hides it"
-        states = [f"/var/lib/{name}" for name in self._list("StateDirectory")]
-        if self._below(path, [*self._paths("ReadWritePaths"), *states]):
+        if self.makes(path) or _is_below(path, self._paths("ReadWritePaths")):
             return None
-        if homes == "read-only" and self._below(path, HOMES):
+        if homes == "read-only" and _is_below(path, HOMES):
             return "ProtectHome=read-only makes it read-only"
-        if self._below(path, self._paths("ReadOnlyPaths")):
+        if _is_below(path, self._paths("ReadOnlyPaths")):
             return "ReadOnlyPaths= makes it read-only"
         system = self.properties.get("ProtectSystem", "no")
-        is_open = system == "strict" and self._below(path, ("/dev", "/proc", "/sys"))
-        if self._below(path, PROTECTED.get(system, ())) and not is_open:
+        is_open = system == "strict" and _is_below(path, ("/dev", "/proc", "/sys"))
+        if _is_below(path, PROTECTED.get(system, ())) and not is_open:
             return f"ProtectSystem={system} makes it read-only"
         return None
 
-    def _list(self, name: str) -> list[str]:
-        return self.properties.get(name, "").split()
+    def _list(self, name: str) -> list[Any]:
+        return list(self.properties.get(name, ()))
 
     def _paths(self, name: str) -> list[str]:
-        return [entry.lstrip("-+").partition(":")[0] for entry in self._list(name)]
+        return [entry.lstrip("-+") for entry in self._list(name)]
 
-    def _below(self, path: Path, roots: Sequence[str]) -> bool:
-        return any(path.is_relative_to(root) for root in roots)
+
+def _is_below(path: Path, roots: Sequence[str]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)
 
 
 def ask(name: str) -> Unit:
-    """Ask systemd for the unit."""
-    command = ["systemctl", "show", name, *(f"--property={one}" for one in PROPERTIES)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_S)  # noqa: S603 ours
-    except FileNotFoundError:
-        return Unit(name, why_not="there is no systemctl")
-    except subprocess.TimeoutExpired:
-        return Unit(name, why_not="systemctl does not answer")
-    if done.returncode != 0:
-        return Unit(name, why_not=next(iter(done.stderr.splitlines()), "systemctl failed"))
-    pairs = (line.partition("=") for line in done.stdout.splitlines())
-    return Unit(name, {key: value for key, _, value in pairs})
+    """
+    Ask systemd for the unit, on the bus.
+
+    `systemctl show` would not do: it divides paths by the spaces that they may have, and does not print credentials.
+    """
+    name = name if "." in name else f"{name}.service"
+    properties: dict[str, Any] = {}
+    for interface, names in PROPERTIES.items():
+        where = ("org.freedesktop.systemd1", _object_of(name), f"org.freedesktop.systemd1.{interface}")
+        command = ["busctl", "--json=short", "get-property", *where, *names]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_S)  # noqa: S603 ours
+        except FileNotFoundError:
+            return Unit(name, why_not="there is no busctl")
+        except subprocess.TimeoutExpired:
+            return Unit(name, why_not="systemd does not answer")
+        if done.returncode != 0:
+            return Unit(name, why_not=next(iter(done.stderr.splitlines()), "busctl failed"))
+        answers = [json.loads(line)["data"] for line in done.stdout.splitlines()]
+        properties |= zip(names, answers, strict=True)
+    return Unit(name, properties)
 
 
-def check_unit(unit: Unit, paths: dict[str, Path]) -> Iterator[Finding]:
-    """Tell which folders the unit keeps from the daemon; *paths* by what they are called."""
+def _object_of(name: str) -> str:
+    """Give the path of a unit on the bus: all but letters as the hexadecimal numbers of their bytes."""
+    letters = (chr(byte) if chr(byte).isalpha() and byte < 128 else f"_{byte:02x}" for byte in name.encode())
+    return f"/org/freedesktop/systemd1/unit/{''.join(letters)}"
+
+
+def check_unit(unit: Unit, paths: dict[str, Path], answer_timeout_s: float, config: Path) -> Iterator[Finding]:
+    """Tell which folders the unit keeps from the daemon, *paths* by what they are called; and what else is wrong."""
     if unit.why_not is not None:
         yield warn("unit", f"skipped: systemd cannot be asked ({unit.why_not})")
-    elif not unit.is_there:
+        return
+    if not unit.is_there:
         yield ok("unit", f"{unit.name} is not installed; nothing is hidden from a daemon that is started by hand")
-    else:
-        hidden = {name: (path, why) for name, path in paths.items() if (why := unit.hides(path)) is not None}
-        for name, (path, why) in hidden.items():
-            lines = f"[Service] ReadWritePaths={path}"
-            if "hides" in why:
-                lines = f"[Service] BindPaths={path}" if "Home" not in why else "[Service] ProtectHome=no"
-            yield fail("unit", f"{why}: {name} {path}", f"systemctl edit {unit.name}: {lines}")
-        if not hidden:
-            yield ok("unit", f"{unit.name} ({unit.properties.get('ActiveState')}) hides none of the folders")
+        return
+    restart = f"systemctl daemon-reload && systemctl restart {unit.name}"
+    folder = f"/etc/systemd/system/{unit.name}.d"
+    option = "" if config == default_path({}) else f" -c {shlex.quote(str(config))}"
+    write = f"bulkgpt-watchd config systemd{option} > {folder}/routes.conf"
+    drop_in = f"install -d {folder} && {write} && {restart}"
+    if unit.properties["NeedDaemonReload"]:
+        yield warn("unit", "its files have changed, and systemd still has it as it was before", restart)
+    if unit.stop_s is not None and unit.stop_s <= answer_timeout_s:
+        text = (
+            f"a stop may take {format_duration(unit.stop_s)}, and answers to submits may take "
+            f"{format_duration(answer_timeout_s)} (api.answer_timeout): each that is cut off leaves a doubt"
+        )
+        yield warn("unit", text, drop_in)
+    hidden: dict[str, list[str]] = {}
+    for name, path in paths.items():
+        if (why := unit.hides(path)) is not None:
+            hidden.setdefault(why, []).append(f"{name} {path}")
+    for why, places in hidden.items():
+        is_by_hand = why.startswith("InaccessiblePaths")
+        fix = f"systemctl edit {unit.name}, for another InaccessiblePaths=" if is_by_hand else drop_in
+        yield fail("unit", f"{why}: {', '.join(places)}", fix)
+    if not hidden:
+        yield ok("unit", f"{unit.name} ({unit.properties['ActiveState']}) hides none of the folders")
