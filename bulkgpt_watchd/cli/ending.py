@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from typing import Any
 
 import click
 
+from bulkgpt_watchd.adapters.systemd import is_journal
 from bulkgpt_watchd.core.errors import DiskTrouble, StateLocked, StateUnusable, WatchdError
 from bulkgpt_watchd.core.exit_codes import FAILED, LOCKED, STATE_TROUBLE
+
+ERROR = "<3>"
+"""Begins a line of the journal that is an error. Source: sd-daemon(3)."""
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -51,6 +57,11 @@ def tell(error: click.ClickException, *, as_json: bool) -> None:
         facts = error.facts if isinstance(error, Ended) else {}
         click.echo(json.dumps({"error": {"message": error.format_message(), "exit_code": error.exit_code, **facts}}))
     elif isinstance(error, Ended):
-        click.echo(error.lines(), err=True)
+        click.echo(_for_journal(error.lines()), err=True)
     else:
         error.show()
+
+
+def _for_journal(text: str) -> str:
+    """Say to the journal, where stderr is one, that each line is an error: a service that ends has no log yet."""
+    return re.sub("^", ERROR, text, flags=re.MULTILINE) if is_journal(2, os.environ) else text

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bulkgpt_watchd.cli.control import act
+from bulkgpt_watchd.cli.control import act, is_running
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.words import at_s, local
 from bulkgpt_watchd.core.names import printable
+
+if TYPE_CHECKING:
+    from bulkgpt_watchd.config import Place
 
 
 def _show(answer: dict[str, Any], text: str, *, as_json: bool) -> None:
@@ -100,12 +105,30 @@ def adopt(route: str, as_json: bool) -> None:
     _show(answer, f"adopted: {_named(route)}", as_json=as_json)
 
 
+def _place_of_running() -> Place:
+    """
+    Say where the daemon is; systemd has told its unit's ExecReload, whatever became of the configuration.
+
+    Errors: Misconfigured.
+    """
+    from bulkgpt_watchd.cli.mistakes import Misconfigured
+    from bulkgpt_watchd.config import ControlSettings, Place, StateSettings
+
+    try:
+        return load_place()
+    except Misconfigured:
+        place = Place(StateSettings(), ControlSettings())
+        if "RUNTIME_DIRECTORY" not in os.environ or not is_running(place, {}):
+            raise
+        return place
+
+
 @click.command(epilog=examples("bulkgpt-watchd reload"))
 @config_option
 @json_option
 def reload(as_json: bool) -> None:
     """Read the configuration again; a wrong one changes nothing and ends with 78."""
-    answer = act(load_place(), "reload")
+    answer = act(_place_of_running(), "reload")
     if mistakes := answer.get("mistakes"):
         from bulkgpt_watchd.cli.mistakes import Misconfigured
         from bulkgpt_watchd.config import Mistake

@@ -130,6 +130,11 @@ async def test_a_reload_takes_a_right_configuration_and_leaves_a_wrong_one(bed: 
         assert rejected.exit_code == 78
         assert "settle: must be a duration" in rejected.stderr
 
+        bed.config.write_text("routes: [\n")
+        unreadable = await asyncio.to_thread(bed.cli, "reload", RUNTIME_DIRECTORY=str(bed.state.parent))
+        assert unreadable.exit_code == 78, "under systemd the daemon is found without it"
+        assert "the old configuration stays" in unreadable.stderr
+
         bed.config.write_text(right.replace("retry:", "timeout: 1m, retry:"))
         reloaded = await running.cli("reload")
         assert (reloaded.exit_code, reloaded.stdout) == (0, "reloaded; routes: leads\n")

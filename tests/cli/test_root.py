@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,18 @@ def test_the_module_runs_as_the_command_does() -> None:
     )
 
     assert ran.stdout == invoke("--version").stdout
+
+
+def test_the_journal_is_told_that_mistakes_are_errors(bed: Bed) -> None:
+    bed.config.write_text("nonsense: 1\n")
+    journal = bed.folder / "journal"
+    command = [sys.executable, "-m", "bulkgpt_watchd", "run", "-c", str(bed.config)]
+    with open(journal, "wb") as stderr:
+        status = os.fstat(stderr.fileno())
+        environ = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        ran = subprocess.run(command, stderr=stderr, check=False, cwd=ROOT, env=environ)
+
+    lines = journal.read_text().splitlines()
+    assert ran.returncode == 78
+    assert lines[0] == f"<3>{bed.config}:1:1: nonsense: unknown key"
+    assert [line for line in lines if not line.startswith("<3>")] == []

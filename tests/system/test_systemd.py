@@ -134,6 +134,9 @@ def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(host: Hos
     assert "the old configuration stays" in journal
     assert "defaults.settle: " in journal
     assert host.log()[-1]["event"] == "config.rejected"
+    config.write_text("routes: [\n")
+    assert host.machine.run("systemctl", "reload", UNIT).returncode != 0
+    assert host.log()[-1]["event"] == "config.rejected", "the daemon knows, though nobody can read where it is"
     config.write_text(host.config)
     host.machine.does("systemctl", "reload", UNIT)
     assert host.log()[-1]["event"] == "config.reloaded"
@@ -166,6 +169,7 @@ def test_a_wrong_configuration_starts_nothing_and_is_not_tried_again(host: Host)
     host.machine.path(CONFIG).write_text("nonsense: 1\n")
     assert host.machine.run("systemctl", "start", UNIT).returncode != 0
     assert host.show("ActiveState", "ExecMainStatus") == ["failed", "78"]
+    assert "nonsense: unknown key" in host.machine.does("journalctl", "-u", UNIT, "--no-pager", "-p", "err")
     host.machine.path(CONFIG).write_text(host.config)
     host.machine.does("systemctl", "start", UNIT)
 
