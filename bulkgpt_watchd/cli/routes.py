@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bulkgpt_watchd.cli.control import act, is_running
-from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.words import at_s, local
 from bulkgpt_watchd.core.names import printable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,18 @@ class Book:
     forgotten: Counter[State] = field(default_factory=Counter)
     acting: asyncio.Lock = field(default_factory=asyncio.Lock)  # who acts on a job, and who drops a route, take turns
     is_stopping: bool = False
+    _told_at: dict[str, float] = field(default_factory=dict)  # trouble with the state → when it was told as an error
+
+    def tell_trouble(self, error: DiskTrouble) -> None:
+        """
+        Log that the state cannot be written.
+
+        Repeat: each reason is an error once per `retry.max`, until a job is written; a full disk would fill the log.
+        """
+        now, reason = self.outside.clock.monotonic(), str(error)
+        is_repeat = now < self._told_at.get(reason, -math.inf) + self.api.retry.max
+        self._told_at[reason] = self._told_at[reason] if is_repeat else now
+        self.log("state.unwritable", "debug" if is_repeat else "error", reason=reason)
 
     async def add(self, jobs: Sequence[Job]) -> None:
         """Write new jobs, all or none; what was told as failed may be written all the same."""
@@ -156,14 +169,17 @@ class Book:
         failures = 0
         while True:
             try:
-                return await write()
+                written = await write()
             except DiskTrouble as error:
                 failures += 1
-                self.log("state.unwritable", "error" if failures == 1 else "debug", reason=str(error))
+                self.tell_trouble(error)
                 if self.is_stopping and failures >= STOP_TRIES:
                     raise
                 seconds = backoff(failures, self.api.retry.min, self.api.retry.max, self.outside.clock.jitter())
                 await self.outside.clock.sleep(seconds)
+            else:
+                self._told_at.clear()
+                return written
 
     def _tell(self, change: Change) -> None:
         told = line(change.old, change.new, change.event)

@@ -112,7 +112,7 @@ class Keeper:
                 await self._empty_archive(inbox)
             await self.prune()
         except DiskTrouble as error:
-            self.book.log("state.unwritable", "error", reason=str(error))
+            self.book.tell_trouble(error)
         except Exception:  # noqa: BLE001 a bug here must not end the daemon
             self.book.log("daemon.bug", "error", exc_info=True)
 

@@ -91,7 +91,7 @@ class Scheduler:
         try:
             return await self.step()
         except DiskTrouble as error:
-            self.log("state.unwritable", "error", reason=str(error))
+            self.book.tell_trouble(error)
         except Exception:  # noqa: BLE001 a bug in one step must not cost the answers that are awaited
             self.log("daemon.bug", "error", exc_info=True)
         finally:
@@ -160,7 +160,7 @@ class Scheduler:
             try:
                 await work()
             except DiskTrouble as error:
-                self.log("state.unwritable", "error", reason=str(error))
+                self.book.tell_trouble(error)
             except Exception:  # noqa: BLE001 a bug in one look must not end the daemon
                 self.log("daemon.bug", "error", exc_info=True)
             finally:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, TextIO, TypeVar
 from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
-from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key
+from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key, read_token
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG, HELD
 from bulkgpt_watchd.core.shown import rfc3339
@@ -229,11 +229,14 @@ class Service:
             microseconds = int(self.scheduler.outside.clock.monotonic() * 1_000_000)
             systemd.notify(self.environ, RELOADING=1, MONOTONIC_USEC=microseconds)
             try:
+                new = await self._read()
                 await self.acts.audit(by, "reload", str(self.config_path), "")
-                return await self._reload()
+                return await self._take(new)
             except ConfigInvalid as error:
                 self.monitoring.figures.is_config_in_use = False
                 self.log("config.rejected", "error", mistakes=list(map(str, error.mistakes)))
+                with suppress(DiskTrouble):  # who has to mend it is told all the same
+                    await self.acts.audit(by, "reload", str(self.config_path), "rejected")
                 return {"mistakes": [it.as_data() for it in error.mistakes], "exit_code": CONFIG_WRONG}
             except DiskTrouble:
                 self.monitoring.figures.is_config_in_use = False
@@ -241,9 +244,13 @@ class Service:
             finally:
                 systemd.notify(self.environ, READY=1)
 
-    async def _reload(self) -> dict[str, Any]:
+    async def _read(self) -> Settings:
         new = await asyncio.to_thread(load, self.config_path)
         read_api_key(new, self.environ)
+        read_token(new.document, new.web)
+        return new
+
+    async def _take(self, new: Settings) -> dict[str, Any]:
         self.serving.take_token(new)
         opened, scheduler = self._opened_with, self.scheduler
         kept = {key: getattr(opened.api, key) for key in NEEDS_RESTART}

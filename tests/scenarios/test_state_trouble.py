@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -170,3 +170,35 @@ async def test_an_outbox_that_turns_read_only_makes_its_route_unavailable(place:
     kernel.errors = {}
     await daemon.run_to_idle()
     assert place.files("outbox") == {"a.csv": answer(CSV)}
+
+
+async def test_a_disk_that_stays_full_fills_no_log_and_is_told_again_when_it_was_not(place: Place) -> None:
+    """A look each ten seconds for an hour meets it, and the log may lie on the same disk."""
+    daemon = await place.start()
+    is_full = True
+
+    def unless_full(write: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def full(*args: Any) -> None:
+            if is_full:
+                raise DiskTrouble("no space left on device")
+            await write(*args)
+
+        return full
+
+    def errors() -> int:
+        return sum(line.event == "state.unwritable" and line.level == "error" for line in place.lines)
+
+    for name in ("add", "set_fact"):
+        setattr(daemon.store, name, unless_full(getattr(daemon.store, name)))  # the disk is full for a while
+    place.drop("a.csv", CSV)
+    await daemon.run_for(3600.0)
+    assert len(place.told("state.unwritable")) > 100
+    assert errors() == 3600 / 600, "once per retry.max"
+
+    is_full = False
+    await daemon.run_to_idle()
+    is_full = True
+    place.drop("b.csv", b"Input_1\n9\n")
+    before = errors()
+    await daemon.run_for(60.0)
+    assert errors() == before + 1

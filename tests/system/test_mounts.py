@@ -207,19 +207,25 @@ def test_a_state_whose_disk_is_full_waits_and_pays_once(bed: Bed, disks: Disks, 
     assert daemon.stop() == 0
 
 
-def test_a_signal_to_reload_on_a_full_disk_is_told_as_such_and_can_be_repeated(bed: Bed, disks: Disks) -> None:
+def test_a_reload_on_a_full_disk_tells_mistakes_and_no_bug(bed: Bed, disks: Disks) -> None:
     daemon = disks.start("mount -t tmpfs -o size=3m none state")
     disks.do("dd if=/dev/zero of=state/filler bs=4k 2>/dev/null || true")
-    os.kill(daemon.pid, signal.SIGHUP)
+    right = bed.config_file.read_text()
+    refused = bed.command("reload", before=disks.inside())
+    assert (refused.returncode, "cannot be used now" in refused.stderr) == (74, True)
+    daemon.process.send_signal(signal.SIGHUP)
     full = "the configuration could not be taken: "
     wait(
         lambda: any(line["reason"].startswith(full) for line in daemon.told("state.unwritable")),
         "it is told",
         daemon=daemon,
     )
+
+    bed.config_file.write_text(right.replace("{", '{"nonsense": 1, ', 1))
+    wrong = bed.command("reload", before=disks.inside())
+    assert (wrong.returncode, "nonsense: unknown key" in wrong.stderr) == (78, True)
+    assert daemon.told("config.rejected")
     assert not daemon.told("daemon.bug")
-    assert bed.command("reload", before=disks.inside()).returncode == 74
+    bed.config_file.write_text(right)
     disks.do("rm state/filler")
-    done = bed.command("reload", before=disks.inside())
-    assert (done.returncode, done.stdout) == (0, "reloaded; routes: leads\n")
-    assert daemon.stop() == 0
+    assert bed.command("reload", before=disks.inside()).returncode == 0
