@@ -234,13 +234,10 @@ class Service:
                 return await self._take(new)
             except ConfigInvalid as error:
                 self.monitoring.figures.is_config_in_use = False
-                self.log("config.rejected", "error", mistakes=list(map(str, error.mistakes)))
                 with suppress(DiskTrouble):  # who has to mend it is told all the same
                     await self.acts.audit(by, "reload", str(self.config_path), "rejected")
+                self.log("config.rejected", "error", mistakes=list(map(str, error.mistakes)))
                 return {"mistakes": [it.as_data() for it in error.mistakes], "exit_code": CONFIG_WRONG}
-            except DiskTrouble:
-                self.monitoring.figures.is_config_in_use = False
-                raise
             finally:
                 systemd.notify(self.environ, READY=1)
 
