@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble, TaskNotKnown, WatchdError
 from bulkgpt_watchd.core.events import Abandoned, Event, Recalled, Reopened, Superseded
-from bulkgpt_watchd.core.exit_codes import NO_SUCH
+from bulkgpt_watchd.core.exit_codes import BAD_ARGUMENTS, NO_SUCH
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.names import printable
 from bulkgpt_watchd.core.outcomes import ENDED_AT_BULKGPT, HOLDS_A_QUESTION
@@ -53,10 +53,11 @@ class Acts:
 
         Shape: `failed` takes all that can go on without paying again and leaves the others, which are told.
         """
+        if bool(jobs) == failed or (route is not None and not failed):
+            raise CommandRefused("name jobs, or say failed, of one route or all", exit_code=BAD_ARGUMENTS)
         if not failed:
             chosen = [await self._job(job_id) for job_id in jobs]
-            events = [await self._retry_event(job, pay_again=pay_again) for job in chosen]
-            pairs = zip(chosen, events, strict=True)
+            pairs = [(job, await self._retry_event(job, pay_again=pay_again)) for job in chosen]
             return {"jobs": [self._row(await self._carry_out(by, "retry", *pair)) for pair in pairs], "left": []}
         done: list[Job] = []
         left: list[dict[str, str]] = []
@@ -79,6 +80,8 @@ class Acts:
         self, by: str, job_id: str, *, task_id: str | None = None, not_submitted: bool = False, abandon: bool = False
     ) -> dict[str, Any]:
         """Answer a doubt: it has this task, it was never accepted, or it shall be left alone."""
+        if [task_id is not None, not_submitted, abandon].count(True) != 1:
+            raise CommandRefused("say one of task_id, not_submitted and abandon", exit_code=BAD_ARGUMENTS)
         job = await self._job(job_id)
         if job.state is not State.FAILED or job.code not in HOLDS_A_QUESTION:
             raise CommandRefused(f"job {job.id} is not in doubt: it is {row(job)['state']}" + _code(job))
@@ -88,7 +91,7 @@ class Acts:
             await self._ask_about(job, task_id)
             event = Recalled(task_id, await self._file_of(job))
             job = await self._carry_out(by, f"resolve --task-id {task_id}", job, event)
-        elif not_submitted:
+        else:
             event = Recalled(None, await self._file_of(job, must_exist=True))
             job = await self._carry_out(by, "resolve --not-submitted", job, event)
         return {"job": self._row(job)}
@@ -288,10 +291,9 @@ class Acts:
 
     def _inbox(self, route: str) -> Inbox:
         inboxes = {inbox.name: inbox for inbox in self.scheduler.inboxes.values()}
-        inbox = inboxes.get(route)
-        if inbox is None:
+        if route not in inboxes:
             raise CommandRefused(f"there is no route {route!r}; there are: {', '.join(inboxes)}", exit_code=NO_SUCH)
-        return inbox
+        return inboxes[route]
 
 
 def _code(job: Job) -> str:

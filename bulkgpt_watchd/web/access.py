@@ -66,9 +66,6 @@ class Access:
                 response = failure(str(refused), REFUSED, http_status=refused.http_status)
                 if refused.http_status == 401:
                     response.headers["WWW-Authenticate"] = "Bearer"
-            except web.HTTPException as error:
-                response = failure(error.reason, REFUSED, http_status=error.status)
-                response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
             response.headers.update(HEADERS)
             return response
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import pwd
 import socket
@@ -19,10 +20,12 @@ from typing import Any
 from aiohttp import web
 
 from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble
-from bulkgpt_watchd.core.exit_codes import BAD_ARGUMENTS, STATE_TROUBLE
+from bulkgpt_watchd.core.exit_codes import BAD_ARGUMENTS, FAILED, REFUSED, STATE_TROUBLE
+from bulkgpt_watchd.web.arguments import Act, arguments_of
 
-Act = Callable[..., Awaitable[dict[str, Any]]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_logger = logging.getLogger(__name__)
 
 UCRED = struct.Struct("3i")
 """struct ucred: pid, uid, gid (man 7 unix, SO_PEERCRED)."""
@@ -42,28 +45,40 @@ def application(
     async def show(_request: web.Request) -> web.Response:
         return as_json(await status())
 
-    @web.middleware
-    async def troubled(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except DiskTrouble as error:
-            return failure(str(error), STATE_TROUBLE, http_status=503)
-
     async def act(request: web.Request) -> web.Response:
         chosen = acts.get(request.match_info["name"])
         if chosen is None:
             return failure(f"there is no act {request.match_info['name']!r}", BAD_ARGUMENTS, http_status=404)
         try:
-            arguments = json.loads(await request.read() or b"{}")
+            arguments = arguments_of(chosen, await request.read())
+        except ValueError as error:
+            return failure(f"wrong arguments: {error}", BAD_ARGUMENTS, http_status=400)
+        try:
             return as_json({"ok": True, **await chosen(_caller(request), **arguments)})
         except CommandRefused as error:
             return failure(str(error), error.exit_code, http_status=409)
-        except (TypeError, ValueError) as error:
-            return failure(f"wrong arguments: {error}", BAD_ARGUMENTS, http_status=400)
 
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[*middlewares, troubled])
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[*middlewares, _in_json])
     app.add_routes([web.get("/api/v1/status", show), web.post("/api/v1/acts/{name}", act), *more])
     return app
+
+
+@web.middleware
+async def _in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give an answer in JSON however a request ends."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        response = failure(error.reason, REFUSED, http_status=error.status)
+        response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
+        return response
+    except (web.RequestPayloadError, ConnectionError):
+        return failure("the body did not arrive, or is not what its headers say", BAD_ARGUMENTS, http_status=400)
+    except DiskTrouble as error:
+        return failure(str(error), STATE_TROUBLE, http_status=503)
+    except Exception:
+        _logger.exception("%s %s met a bug", request.method, request.path)
+        return failure("the daemon met a bug of its own; its log has the traceback", FAILED, http_status=500)
 
 
 def _caller(request: web.Request) -> str:

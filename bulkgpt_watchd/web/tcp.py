@@ -12,6 +12,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 MOST_CONNECTIONS = 64
 """Beyond so many the oldest gives way: each is a descriptor, and files need them more. Scrapers and pages need few."""
 
+TAKEN_AT_ONCE = 16
+"""Connections of one turn of the loop, by which that bound may be passed for a moment; others wait in the kernel."""
+
 IDLE_S = 15.0
 """How long a connection may say nothing; Prometheus opens a new one where it was closed."""
 
@@ -23,7 +26,7 @@ class _FaultsOfClients(logging.Filter):
     """Pass over what is not HTTP: whoever can reach us could fill the log with it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | web.RequestPayloadError))
 
 
 _logger = logging.getLogger("aiohttp.server.tcp")
@@ -52,12 +55,12 @@ async def serve_tcp(stack: AsyncExitStack, app: web.Application, host: str, port
             raise RuntimeError("a runner that is set up has a server")
 
         def connection() -> asyncio.Protocol:
-            connections = server.connections
-            if len(connections) >= MOST_CONNECTIONS:
-                connections[0].force_close()
+            for oldest in server.connections[: -(MOST_CONNECTIONS - 1)]:
+                if isinstance(oldest.transport, asyncio.Transport):
+                    oldest.transport.abort()  # a close would wait for a client that does not read
             return server()
 
-        listener = await asyncio.get_running_loop().create_server(connection, host, port)
+        listener = await asyncio.get_running_loop().create_server(connection, host, port, backlog=TAKEN_AT_ONCE)
         opening.callback(listener.close)
         taken = listener.sockets[0].getsockname()
         stack.push_async_callback(opening.pop_all().aclose)

@@ -12,13 +12,17 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
 
 from bulkgpt_watchd.cli.words import local
 from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble
+from bulkgpt_watchd.scheduler.acts import Acts
+from bulkgpt_watchd.service.daemon import Service
 from bulkgpt_watchd.web.control import application, serve_socket
 from tests.cli.conftest import Bed
 from tests.sample_jobs import sample_job
@@ -36,13 +40,16 @@ class Daemon:
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
     def act(self, name: str) -> Act:
-        async def act(_by: str, **arguments: Any) -> dict[str, Any]:
+        """Give an act that may be asked what the daemon's may."""
+
+        @wraps(Service.reload if name == "reload" else getattr(Acts, name))
+        async def act(_self: Any, _by: str, **arguments: Any) -> dict[str, Any]:
             self.asked.append((name, arguments))
             if isinstance(self.answer, Exception):
                 raise self.answer
             return self.answer
 
-        return act
+        return MethodType(act, self)
 
 
 @asynccontextmanager

@@ -113,13 +113,20 @@ async def test_an_act_is_json(kind: str) -> None:
         assert site.acts == []
 
 
-@pytest.mark.parametrize(("body", "status"), [("[]", 400), ("{", 400), ('{"x": 1}', 400), ('{"route": "nope"}', 409)])
-async def test_a_wrong_act_is_told(body: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ("[]", 400, "wrong arguments: the body must be a JSON object"),
+        ('{"route": 1}', 400, "wrong arguments: route must be a line of text"),
+        ('{"route": "nope"}', 409, "there is no route 'nope'"),
+        ("x" * 1_000_001, 413, "Request Entity Too Large"),
+    ],
+)
+async def test_a_wrong_act_is_told(body: str, status: int, told: str) -> None:
     async with serving() as site:
         answer = await site.act(body=body)
 
-    assert (answer.status, site.acts) == (status, [])
-    assert answer.content["error"]["message"]
+    assert (answer.status, answer.content["error"]["message"], site.acts) == (status, told, [])
 
 
 # --- foreign pages ----------------------------------------------------------------------------------------------------

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from contextlib import AsyncExitStack
 
+import aiohttp
 import pytest
 from aiohttp import web
 
-from bulkgpt_watchd.web.tcp import MOST_CONNECTIONS, serve_tcp
-from tests.web.site import serving
+from bulkgpt_watchd.web.tcp import MOST_CONNECTIONS, TAKEN_AT_ONCE, serve_tcp
+from tests.web.site import TOKEN, serving
 
 
 async def test_reasons_make_it_503() -> None:
@@ -55,12 +57,59 @@ async def test_what_is_not_http_is_refused_and_cannot_fill_the_log(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": f"Bearer {TOKEN}"}, 400),
+        ({}, 401),
+        ({"Host": "evil.example"}, 403),
+    ],
+)
+async def test_a_body_that_is_not_what_it_says_cannot_fill_the_log(
+    headers: dict[str, str], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving() as site:
+        wrong = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+            url = f"http://{site.address}/api/v1/acts/scan"
+            stated = {**wrong, **headers}
+            async with session.post(url, data=b"abc", headers=stated, compress=False) as answer:
+                told = (answer.status, answer.content_type)
+        assert site.acts == []
+
+    assert told == (status, "application/json")
+    assert caplog.records == []
+
+
+async def test_a_body_that_ends_early_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as site:
+        host, _, port = site.address.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /api/v1/acts/scan HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+        writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{{".encode())
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+        assert (await site.ask("/healthz")).status == 200
+        assert site.acts == []
+
+    assert caplog.records == []
+
+
 async def test_a_bug_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as site:
         answer = await site.act(body='{"route": "bug"}')
 
-    assert answer.status == 500
-    assert [record.getMessage() for record in caplog.records] == ["Error handling request from 127.0.0.1"]
+    assert (answer.status, answer.content["error"]["exit_code"], answer.headers["Cache-Control"]) == (
+        500,
+        1,
+        "no-store",
+    )
+    [record] = caplog.records
+    assert record.getMessage() == "POST /api/v1/acts/scan met a bug"
+    assert record.exc_info is not None
+    assert record.exc_info[0] is LookupError
 
 
 def has_ipv6() -> bool:
@@ -108,3 +157,21 @@ async def test_silent_connections_give_way_so_that_files_keep_their_descriptors(
         for _, writer in silent:
             writer.close()
         await asyncio.gather(*(writer.wait_closed() for _, writer in silent), return_exceptions=True)
+
+
+async def test_a_burst_of_connections_leaves_files_their_descriptors() -> None:
+    async with serving() as site:
+        host, _, port = site.address.rpartition(":")
+        before = len(os.listdir("/proc/self/fd"))
+        clients = [socket.socket() for _ in range(MOST_CONNECTIONS * 4)]
+        for client in clients:  # while the loop stands still
+            client.setblocking(False)
+            client.connect_ex((host, int(port)))
+        await asyncio.sleep(0.5)
+        assert (await site.ask("/healthz")).status == 200
+        await asyncio.sleep(0.1)
+        ours = len(os.listdir("/proc/self/fd")) - before - len(clients)
+        for client in clients:
+            client.close()
+
+    assert ours <= MOST_CONNECTIONS + TAKEN_AT_ONCE
