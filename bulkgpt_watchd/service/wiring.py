@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -139,9 +140,16 @@ async def open_socket(stack: AsyncExitStack, app: web.Application, path: Path) -
     try:
         runner = await serve_socket(app, str(path.parent), path.name)
     except OSError as error:
-        raise StateUnusable(f"the control socket {path} cannot be made: {error.strerror}") from error
+        raise StateUnusable(f"the control socket {path} cannot be made: {error.strerror or error}") from error
     stack.push_async_callback(runner.cleanup)
-    stack.callback(partial(path.unlink, missing_ok=True))
+    made = os.lstat(path)
+
+    def remove() -> None:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.lstat(path), made):
+                path.unlink()
+
+    stack.callback(remove)
 
 
 def _make_state_folder(folder: Path) -> None:

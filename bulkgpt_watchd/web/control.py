@@ -8,11 +8,13 @@ Shape: GET /api/v1/status; POST /api/v1/acts/NAME with a JSON object of argument
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import pwd
 import socket
+import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -109,16 +111,15 @@ async def serve_socket(app: web.Application, folder: str, name: str) -> web.AppR
     Listen on a Unix socket; give what ends it.
 
     A path of a socket may have 107 bytes at most, so the folder is named by descriptor: any path will do.
-    Errors: OSError.
-    Repeat: yes; a socket that a dead daemon left is replaced (the lock of the state says that it is dead).
+    Errors: OSError; also where somebody listens there, or the file is no socket: both are somebody else's.
+    Repeat: yes; a socket that a dead daemon left is replaced.
     """
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         path = f"/proc/self/fd/{folder_fd}/{name}"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        _make_way(path)
         mask = os.umask(0o117)  # 0660: the group may act too
         try:
             await web.UnixSite(runner, path).start()
@@ -127,3 +128,23 @@ async def serve_socket(app: web.Application, folder: str, name: str) -> web.AppR
     finally:
         os.close(folder_fd)
     return runner
+
+
+def _make_way(path: str) -> None:
+    """
+    Remove a socket on which nobody listens.
+
+    Errors: OSError.
+    """
+    with contextlib.suppress(FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.ENOTSOCK, "a file that is no socket stands there")
+        probe.settimeout(0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:  # its queue is full
+            pass
+        raise OSError(errno.EADDRINUSE, "another process listens there; each daemon needs a control.socket of its own")
