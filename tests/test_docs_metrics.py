@@ -81,7 +81,7 @@ def test_alerts_and_examples_ask_for_metrics_that_there_are() -> None:
 
 
 def test_an_alert_asks_for_values_that_a_label_can_have() -> None:
-    values = {value for told in VALUES.values() for value in told}
+    values = {value for told in (*VALUES.values(), ENDPOINTS, CODES) for value in told}
     asked = {part for words in re.findall(r'=~?"([^"]+)"', " ".join(alerts().values())) for part in words.split("|")}
 
     assert asked - values == {"bulkgpt-watchd"}, "the name of the scrape job"

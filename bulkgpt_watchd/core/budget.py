@@ -83,6 +83,25 @@ def overrun(route: str, need: Spent, limits: Mapping[str, Limits], spent: Mappin
     return max(found, key=lambda over: over.is_too_large, default=None)
 
 
+def is_used_up(limits: Limits, sent: Spent) -> bool:
+    """Tell whether not even the smallest file fits into the rest of the day."""
+    return any(
+        most is not None and number >= most for number, most in ((sent.rows, limits.rows), (sent.files, limits.files))
+    )
+
+
+def holds(over: Overrun, limits: Mapping[str, Limits], spent: Mapping[str, Spent]) -> bool:
+    """Tell whether what did not fit once does not fit by these numbers either."""
+    limit = limits.get(over.scope)
+    most = None if limit is None else getattr(limit, over.unit)
+    return most is not None and getattr(used(over.scope, spent), over.unit) + over.needed > most
+
+
+def is_lifted(scope: str, lifted: Mapping[str, str], today: str) -> bool:
+    """Tell whether a person let a scope, or all, go beyond the budget today; *lifted* maps scopes to such a day."""
+    return today in {lifted.get(scope), lifted.get(EVERY_ROUTE)}
+
+
 def ends_at(now: float) -> float:
     """Give the next midnight UTC."""
     return (now // DAY_S + 1) * DAY_S

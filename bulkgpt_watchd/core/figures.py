@@ -62,6 +62,14 @@ FIGURES: dict[str, Figure] = {
     "submits_total": _counter("Submits by how they ended", "route", "outcome"),
     "input_bytes_total": _counter("Bytes of files that BulkGPT accepted", "route"),
     "result_bytes_total": _counter("Bytes of results that were delivered", "route"),
+    "budget_used": _gauge(
+        "What was sent this UTC day and not certainly refused; route * is all together", "route", "kind"
+    ),
+    "budget_limit": _gauge("What may be sent in a UTC day, where there is a budget", "route", "kind"),
+    "budget_used_up": _gauge("1: nothing more goes today, since the budget is used up", "route"),
+    "budget_lifted": _gauge("1: a person let files go beyond the budget until midnight UTC", "route"),
+    "budget_waiting_files": _gauge("Files in work that do not fit into what a budget leaves of the day", "route"),
+    "budget_too_large_files": _gauge("Of these, files for which no day's budget is enough", "route"),
     # the gate
     "gate_open": _gauge("1: submits go through; 0: the gate is shut, or half open"),
     "gate_needs_resume": _gauge("1: the gate stays shut until a person resumes"),
@@ -96,6 +104,8 @@ VALUES: dict[tuple[str, str], tuple[str, ...]] = {
     ("jobs_finished_total", "outcome"): ("done", "partial", "failed", "withdrawn"),
     ("jobs_failed_total", "code"): tuple(OUTCOMES),
     ("rows_total", "kind"): ("sent", "ok", "failed", "doubtful"),
+    ("budget_used", "kind"): ("rows", "files"),
+    ("budget_limit", "kind"): ("rows", "files"),
     ("submits_total", "outcome"): ("accepted", "deferred", "denied", "rejected", "unknown"),
     ("inbox_files", "kind"): ("waiting", "unsettled", "unreadable", "ignored"),
     ("disk_free_bytes", "folder"): ("outbox", "work", "state"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from bulkgpt_watchd.core import budget as budgets
 from bulkgpt_watchd.core import gate as gate_rules
-from bulkgpt_watchd.core.budget import Spent
+from bulkgpt_watchd.core.budget import Limits, Spent
 from bulkgpt_watchd.core.job import SHOWN_AS, TERMINAL, Job, State
 from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.names import printable
@@ -154,14 +154,14 @@ def _budget(
     """Say what was sent today, what may be, and until when that holds."""
     budget, sent = (settings or {}).get("budget") or {}, budgets.used(scope, spent)
     lifted = (facts.get("budget") or {}).get("lifted") or {}
-    is_lifted = day_of(now) in {lifted.get(scope), lifted.get(EVERY_ROUTE)}
-    pairs = ((sent.rows, budget.get("rows_per_day")), (sent.files, budget.get("files_per_day")))
-    is_used_up = not is_lifted and any(limit is not None and used >= limit for used, limit in pairs)
+    is_lifted = budgets.is_lifted(scope, lifted, day_of(now))
+    limits = Limits(budget.get("rows_per_day"), budget.get("files_per_day"))
+    is_used_up = not is_lifted and budgets.is_used_up(limits, sent)
     return {
         "rows_today": sent.rows,
-        "rows_per_day": budget.get("rows_per_day"),
+        "rows_per_day": limits.rows,
         "files_today": sent.files,
-        "files_per_day": budget.get("files_per_day"),
+        "files_per_day": limits.files,
         "used_up": is_used_up,
         "lifted": is_lifted,
         "until": rfc3339(budgets.ends_at(now)) if is_used_up or is_lifted else None,

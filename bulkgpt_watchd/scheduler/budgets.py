@@ -7,7 +7,7 @@ that nothing is claimed or uploaded in vain, and what waits is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from bulkgpt_watchd.config import BudgetSettings
@@ -82,15 +82,23 @@ class Budgets:
         today = day_of(self.book.outside.clock.now())
         wanted = {inbox.key: inbox.route.budget, EVERY_ROUTE: self.total}
         return {
-            scope: Limits(limit.rows_per_day, limit.files_per_day)
+            scope: _limits(limit)
             for scope, limit in wanted.items()
-            if limit != NO_BUDGET and today not in {self.lifted.get(scope), self.lifted.get(EVERY_ROUTE)}
+            if limit != NO_BUDGET and not rules.is_lifted(scope, self.lifted, today)
         }
 
     def overrun(self, inbox: Inbox, need: Spent) -> Overrun | None:
         """Say which budget *need* would pass, by the numbers that we follow."""
         limits = self.limits(inbox)
         return rules.overrun(inbox.key, need, limits, self._spent(self.reserved.values())) if limits else None
+
+    def standings(self) -> Iterator[tuple[str, Limits, Spent, bool]]:
+        """Give each route's budget, what it sent today, and whether a person lets it go on; the same of `*`, all."""
+        spent, today = self._spent(), day_of(self.book.outside.clock.now())
+        wanted = {EVERY_ROUTE: self.total, **{key: inbox.route.budget for key, inbox in self.book.inboxes.items()}}
+        for scope, budget in wanted.items():
+            limits, is_lifted = _limits(budget), rules.is_lifted(scope, self.lifted, today)
+            yield scope, limits, rules.used(scope, spent), is_lifted
 
     def _spent(self, reserved: Iterable[tuple[str, Spent]] = ()) -> dict[str, Spent]:
         today = day_of(self.book.outside.clock.now())
@@ -155,6 +163,11 @@ class Budgets:
         self.held.pop(job_id, None)
         self.reserved.pop(job_id, None)
 
+    def waiting_in(self, inbox: Inbox) -> list[Overrun]:
+        """Say what the ready jobs of a route wait for by what holds now: perhaps none was tried since midnight."""
+        limits, spent = self.limits(inbox), self._spent()
+        return [over for key, over in self.held.values() if key == inbox.key and rules.holds(over, limits, spent)]
+
     def held_in(self, route: str) -> int:
         """Count the ready jobs of a route that wait for a budget."""
         return sum(1 for key, _ in self.held.values() if key == route)
@@ -173,6 +186,10 @@ class Budgets:
         if self.held or today in self._reached.values():
             return rules.ends_at(now)
         return None
+
+
+def _limits(budget: BudgetSettings) -> Limits:
+    return Limits(budget.rows_per_day, budget.files_per_day)
 
 
 def _kind(scope: str) -> str:

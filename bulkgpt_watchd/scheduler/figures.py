@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from bulkgpt_watchd.core.budget import is_used_up
 from bulkgpt_watchd.core.figures import ACTIVE, VALUES, Sample, of_change, zeros
 from bulkgpt_watchd.core.job import SHOWN_AS, State
 from bulkgpt_watchd.core.ports import Change
@@ -95,7 +96,7 @@ class Figures:
     def samples(self, remembered: Remembered | None) -> list[Sample]:
         """Give all numbers; without *remembered* those that only the state knows are left out."""
         inboxes = self.scheduler.inboxes.values()
-        told = [*self._of_daemon(), *self._of_jobs(), *self._of_counters()]
+        told = [*self._of_daemon(), *self._of_jobs(), *self._of_counters(), *self._of_budgets()]
         told += [sample for inbox in inboxes for sample in self._of_route(inbox)]
         if remembered is not None:
             told += self._of_state(remembered)
@@ -127,12 +128,25 @@ class Figures:
                 value = self.tally.get((zero.figure, zero.labels), 0)
                 yield Sample(zero.figure, (name, *zero.labels[1:]), value)
 
+    def _of_budgets(self) -> Iterator[Sample]:
+        for scope, limits, sent, is_lifted in self.scheduler.lanes.budgets.standings():
+            name = self._name(scope)
+            for kind, number, most in (("rows", sent.rows, limits.rows), ("files", sent.files, limits.files)):
+                yield Sample("budget_used", (name, kind), number)
+                if most is not None:
+                    yield Sample("budget_limit", (name, kind), most)
+            yield Sample("budget_used_up", (name,), not is_lifted and is_used_up(limits, sent))
+            yield Sample("budget_lifted", (name,), is_lifted)
+
     def _of_route(self, inbox: Inbox) -> Iterator[Sample]:
         key, name = inbox.key, (self._name(inbox.key),)
         scan = self.scans.get(key)
         yield Sample("route_available", name, inbox.reason is None)
         yield Sample("route_paused", name, self.scheduler.passage.pause_of(key) is not None)
         yield Sample("route_held", name, self.scheduler.lanes.is_held_for_itself(inbox))
+        waiting = self.scheduler.lanes.budgets.waiting_in(inbox)
+        yield Sample("budget_waiting_files", name, len(waiting))
+        yield Sample("budget_too_large_files", name, sum(over.is_too_large for over in waiting))
         yield Sample("watch_up", name, self.is_watched(key))
         yield Sample("disk_low", name, inbox.disk_low is not None)
         yield Sample("scan_last_success_timestamp_seconds", name, 0 if scan is None else scan.ended_at)

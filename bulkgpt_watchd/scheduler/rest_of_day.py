@@ -57,6 +57,6 @@ def rest_of_day(
     limits = {
         scope: Limits(budget.rows_per_day, budget.files_per_day)
         for scope, budget in wanted.items()
-        if budget != BudgetSettings() and today not in {lifted.get(scope), lifted.get(EVERY_ROUTE)}
+        if budget != BudgetSettings() and not rules.is_lifted(scope, lifted, today)
     }
     return RestOfDay(limits, dict(spent), now)

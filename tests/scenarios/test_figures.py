@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
+from bulkgpt_watchd.config import BudgetSettings
 from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown
 from bulkgpt_watchd.core.figures import FIGURES, VALUES
 from bulkgpt_watchd.scheduler.figures import Figures, Remembered
@@ -12,6 +13,8 @@ from tests.daemon import Daemon, Place
 from tests.fakes import SubmitFault
 
 Key = tuple[str, ...]
+
+ROUTES = ("leads", "other", "*")
 
 
 async def start(place: Place) -> tuple[Daemon, Figures]:
@@ -194,6 +197,7 @@ async def test_without_the_state_the_rest_is_told(place: Place) -> None:
     names = {sample.figure for sample in figures.samples(None)}
 
     assert FIGURES.keys() - names == {
+        "budget_limit",  # nobody set one
         *("oldest_job_age_seconds", "failed_files", "state_size_bytes"),
         *("state_writable", "build_info"),  # the service adds them
     }
@@ -213,3 +217,71 @@ async def test_a_rejected_reload_is_told_until_one_works(place: Place) -> None:
     told = numbers(place, figures)
     assert told["config_last_reload_successful",] == 1
     assert told["config_last_reload_success_timestamp_seconds",] == read_at + 60.0
+
+
+async def test_a_budget_is_told_of_its_route_and_of_all_together(place: Place) -> None:
+    place.route(budget=BudgetSettings(rows_per_day=5, files_per_day=9))
+    place.route("other")
+    place.drop("a.csv", b"a\n1\n2\n3\n")
+    place.drop("b.csv", b"a\n4\n5\n", route="other")
+    daemon, figures = await start(place)
+    await daemon.run_to_idle()
+    told = numbers(place, figures)
+
+    assert {route: (told["budget_used", route, "rows"], told["budget_used", route, "files"]) for route in ROUTES} == {
+        "leads": (3, 1),
+        "other": (2, 1),
+        "*": (5, 2),
+    }
+    assert (told["budget_limit", "leads", "rows"], told["budget_limit", "leads", "files"]) == (5, 9)
+    assert [key for key in told if key[0] == "budget_limit" and key[1] != "leads"] == []
+    assert {route: told["budget_used_up", route] for route in ROUTES} == dict.fromkeys(ROUTES, 0)
+
+
+async def test_a_used_up_budget_is_told_until_a_person_lifts_it_or_the_day_ends(place: Place) -> None:
+    place.route(budget=BudgetSettings(rows_per_day=3), scan_every=600.0)
+    place.drop("a.csv")
+    daemon, figures = await start(place)
+    await daemon.run_for(60.0)
+    place.drop("late.csv", b"a\n7\n")
+    await daemon.run_for(600.0)
+    told = numbers(place, figures)
+    assert (told["budget_used", "leads", "rows"], told["budget_used_up", "leads"]) == (3, 1)
+    assert (told["budget_used_up", "*"], told["budget_lifted", "leads"]) == (0, 0)
+
+    await daemon.stop()
+    daemon, figures = await start(place)
+    assert numbers(place, figures)["budget_used_up", "leads"] == 1, "a restart forgets none of it"
+    await daemon.turn()
+    await daemon.acts.resume("a person", "leads", over_budget=True)
+    told = numbers(place, figures)
+    assert (told["budget_used_up", "leads"], told["budget_lifted", "leads"], told["budget_lifted", "*"]) == (0, 1, 0)
+    await daemon.acts.resume("a person", over_budget=True)
+    assert {route: numbers(place, figures)["budget_lifted", route] for route in ("leads", "*")} == {"leads": 1, "*": 1}
+
+    place.clock.advance(86_400.0)
+    told = numbers(place, figures)
+    assert (told["budget_used", "leads", "rows"], told["budget_lifted", "leads"], told["budget_lifted", "*"]) == (
+        0,
+        0,
+        0,
+    )
+
+
+async def test_files_that_a_budget_holds_are_counted_and_those_for_which_no_day_is_enough(place: Place) -> None:
+    place.route(budget=BudgetSettings(rows_per_day=5), scan_every=600.0)
+    place.drop("a.csv")
+    place.drop("b.csv", b"a\n4\n5\n6\n")
+    place.drop("huge.csv", b"a\n" + b"x\n" * 6)
+    daemon, figures = await start(place)
+    await daemon.run_for(300.0)
+    told = numbers(place, figures)
+    assert (told["budget_waiting_files", "leads"], told["budget_too_large_files", "leads"]) == (2, 1)
+    assert told["budget_used_up", "leads"] == 0, "a smaller one would go"
+
+    place.clock.advance(86_400.0)
+    told = numbers(place, figures)
+    assert (told["budget_waiting_files", "leads"], told["budget_too_large_files", "leads"]) == (1, 1), "a new day"
+    await daemon.acts.resume("a person", "leads", over_budget=True)
+    told = numbers(place, figures)
+    assert (told["budget_waiting_files", "leads"], told["budget_too_large_files", "leads"]) == (0, 0)
