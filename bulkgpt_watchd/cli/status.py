@@ -181,7 +181,8 @@ def _budget(budget: Mapping[str, Any]) -> Iterator[Block]:
 def _used(budget: Mapping[str, Any]) -> str:
     pairs = ((budget[f"{unit}_today"], budget[f"{unit}_per_day"], unit) for unit in ("rows", "files"))
     used = ", ".join(f"{used:,} of {limit:,} {unit}" for used, limit, unit in pairs if limit is not None)
-    return f"{used} sent today" + (f", let go until {local(at_s(budget['until']))}" if budget["lifted"] else "")
+    used = f"{used} sent today" if used else "that of all routes"
+    return used + (f", let go until {local(at_s(budget['until']))}" if budget["lifted"] else "")
 
 
 def _pause(pause: Mapping[str, Any]) -> str:

@@ -54,6 +54,9 @@ FIGURES: dict[str, Figure] = {
         "Jobs that are failed now, without those that were closed or dropped again", "route", "code"
     ),
     "jobs_finished_total": _counter("Jobs that ended", "route", "outcome"),
+    "job_duration_seconds_total": _counter(
+        "Time from finding a file to its end; by jobs_finished_total it gives their mean", "route", "outcome"
+    ),
     "jobs_failed_total": _counter("Jobs that failed, by why; one that is tried again may fail again", "route", "code"),
     # money
     "rows_total": _counter(
@@ -102,6 +105,7 @@ VALUES: dict[tuple[str, str], tuple[str, ...]] = {
     ("oldest_job_age_seconds", "state"): ACTIVE,
     ("failed_files", "code"): tuple(OUTCOMES),
     ("jobs_finished_total", "outcome"): ("done", "partial", "failed", "withdrawn"),
+    ("job_duration_seconds_total", "outcome"): ("done", "partial", "failed", "withdrawn"),
     ("jobs_failed_total", "code"): tuple(OUTCOMES),
     ("rows_total", "kind"): ("sent", "ok", "failed", "doubtful"),
     ("budget_used", "kind"): ("rows", "files"),
@@ -130,6 +134,8 @@ def of_change(change: Change) -> Iterator[Sample]:
     if new.state in TERMINAL and old.state not in TERMINAL:
         outcome = "partial" if is_partial(new) else new.state.value
         yield Sample("jobs_finished_total", (new.route, outcome), 1)
+        lasted_s = max(new.changed_at - new.created_at, 0.0)  # a clock that was set back must not make a counter fall
+        yield Sample("job_duration_seconds_total", (new.route, outcome), lasted_s)
 
 
 def _of_submit(old: Job, new: Job, event: e.Event) -> Iterator[Sample]:

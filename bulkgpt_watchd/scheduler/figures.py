@@ -8,7 +8,7 @@ under another name.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -53,7 +53,7 @@ class Figures:
 
     scheduler: Scheduler
     is_watched: Callable[[str], bool]
-    tally: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
+    tally: defaultdict[tuple[str, tuple[str, ...]], float] = field(default_factory=lambda: defaultdict(float))
     scans: dict[str, Scan] = field(default_factory=dict)
     config_read_at: float = 0.0
     is_config_in_use: bool = True  # False: what was read last was rejected
@@ -83,7 +83,7 @@ class Figures:
     def count(self, change: Change) -> None:
         """Count one written change."""
         for sample in of_change(change):
-            self.tally[sample.figure, sample.labels] += int(sample.value)
+            self.tally[sample.figure, sample.labels] += sample.value
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""
@@ -125,7 +125,7 @@ class Figures:
         for key in self.scheduler.inboxes:
             name = self._name(key)
             for zero in zeros(key):
-                value = self.tally.get((zero.figure, zero.labels), 0)
+                value = self.tally.get((zero.figure, zero.labels), 0.0)
                 yield Sample(zero.figure, (name, *zero.labels[1:]), value)
 
     def _of_budgets(self) -> Iterator[Sample]:

@@ -293,6 +293,15 @@ async def test_pruning_and_lifting_go_through_the_daemon(bed: Bed) -> None:
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
+def test_status_names_the_budget_that_a_file_without_one_of_its_own_waits_for() -> None:
+    facts = {"routes": {"b": {}}, "budget": {"budget": {"rows_per_day": 10, "files_per_day": None}}}
+    waiting = sample_job("j0000001", route="b", state=State.READY, waits_for="over budget: too many")
+    content = status(facts, {}, [], ready=[waiting], now=1_800_000_000.0, is_running=True)
+    [routes] = [block for block in screen(Seen(content, [], 1_800_000_000.0)) if isinstance(block, Table)]
+
+    assert getattr(routes.rows[0][-1], "text", None) == "1 file over budget: that of all routes"
+
+
 def test_status_shows_what_is_used_and_what_waits() -> None:
     now = 1_800_000_000.0
     budget = {"rows_per_day": 10, "files_per_day": None}

@@ -96,7 +96,18 @@ def test_rows_of_a_task_are_counted_once_however_often_it_is_found_complete() ->
     ],
 )
 def test_each_end_of_a_job_is_counted(old: State, new: dict[str, Any], event: e.Event, outcome: str) -> None:
-    assert counted({"state": old}, new, event) == {("jobs_finished", outcome): 1}
+    times = {"created_at": 100.0, "changed_at": 400.5}
+
+    assert counted({"state": old}, {**new, **times}, event) == {
+        ("jobs_finished", outcome): 1,
+        ("job_duration_seconds", outcome): 300.5,
+    }
+
+
+def test_a_clock_that_was_set_back_makes_no_counter_fall() -> None:
+    new = {"state": State.DONE, "created_at": 100.0, "changed_at": 50.0}
+
+    assert counted({"state": State.DELIVERED}, new, e.Archived())["job_duration_seconds", "done"] == 0
 
 
 def test_a_closed_job_does_not_end_again() -> None:
