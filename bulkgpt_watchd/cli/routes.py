@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bulkgpt_watchd.cli.control import act, is_running
+from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.words import at_s, local
 from bulkgpt_watchd.core.names import printable
@@ -127,13 +128,16 @@ def _place_of_running() -> Place:
 @json_option
 def reload(as_json: bool) -> None:
     """Read the configuration again; a wrong one changes nothing and ends with 78."""
-    answer = act(_place_of_running(), "reload")
-    if mistakes := answer.get("mistakes"):
+    try:
+        answer = act(_place_of_running(), "reload")
+    except Ended as ended:
+        if "mistakes" not in ended.facts:
+            raise
         from bulkgpt_watchd.cli.mistakes import Misconfigured
         from bulkgpt_watchd.config import Mistake
 
-        told = [Mistake(**{**mistake, "file": Path(mistake["file"])}) for mistake in mistakes]
-        raise Misconfigured(told, stays="the old configuration stays:")
+        told = [Mistake(**{**mistake, "file": Path(mistake["file"])}) for mistake in ended.facts["mistakes"]]
+        raise Misconfigured(told, stays="the old configuration stays:") from None
     _show(answer, f"reloaded; routes: {', '.join(map(printable, answer['routes']))}", as_json=as_json)
     if answer["needs_restart"] and not as_json:
         click.echo(f"takes effect only after a restart: {', '.join(answer['needs_restart'])}", err=True)

@@ -122,12 +122,13 @@ class CommandRefused(WatchdError):
     """
     Say why a command is not carried out.
 
-    Shape: *exit_code* as in the contract: 66 no such job, 77 refused.
+    Shape: *exit_code* as in the contract: 66 no such job, 77 refused; *facts* stand beside it in the answer.
     """
 
-    def __init__(self, message: str, *, exit_code: int = 77) -> None:
+    def __init__(self, message: str, *, exit_code: int = 77, **facts: object) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.facts = facts
 
 
 class StateUnusable(DiskTrouble):

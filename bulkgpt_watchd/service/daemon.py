@@ -21,7 +21,7 @@ from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
 from bulkgpt_watchd.adapters import systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key, read_token
-from bulkgpt_watchd.core.errors import DiskTrouble
+from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble
 from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG, HELD
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.scheduler.acts import Acts
@@ -37,6 +37,9 @@ from bulkgpt_watchd.web.control import application
 
 NEEDS_RESTART = ("base_url", "timeout", "answer_timeout", "proxy", "ca_file", "download")
 """Keys of `api` that are built into open sessions; a reload keeps the old value and says so."""
+
+ACTS = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan", "prune")
+"""What may be asked of `Acts` from outside; `reload` is ours."""
 
 ONCE_LOOKS_EVERY_S = 0.5
 """How often `run --once` asks itself whether it is done."""
@@ -123,9 +126,8 @@ class Service:
             self.log("key.warning", "warning", reason=warning)
         await self.discovery.start(settings.routes)
         self.acts = acts = Acts(self.scheduler, self.discovery)
-        names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan", "prune")
         self.monitoring.start(stack)
-        api = {**{name: getattr(acts, name) for name in names}, "reload": self.reload}, self.monitoring.status
+        api = {**{name: getattr(acts, name) for name in ACTS}, "reload": self.reload}, self.monitoring.status
         socket_path = control_socket(settings, self.environ)
         await open_socket(stack, application(*api, self.monitoring.routes()), socket_path)
         outside = self.scheduler.outside
@@ -222,8 +224,9 @@ class Service:
         """
         Read the configuration again; a wrong one changes nothing.
 
-        Shape: with mistakes `{"mistakes": [...], "exit_code": 78}`, else what needs a restart to take effect.
-        Errors: DiskTrouble: it could not be written down; another reload takes the rest.
+        Shape: what needs a restart to take effect.
+        Errors: CommandRefused, with all mistakes. DiskTrouble: it could not be written down; another reload takes the
+            rest.
         """
         async with self._reloading:
             microseconds = int(self.scheduler.outside.clock.monotonic() * 1_000_000)
@@ -236,8 +239,14 @@ class Service:
                 self.monitoring.figures.is_config_in_use = False
                 with suppress(DiskTrouble):  # who has to mend it is told all the same
                     await self.acts.audit(by, "reload", str(self.config_path), "rejected")
-                self.log("config.rejected", "error", mistakes=list(map(str, error.mistakes)))
-                return {"mistakes": [it.as_data() for it in error.mistakes], "exit_code": CONFIG_WRONG}
+                mistakes = list(map(str, error.mistakes))
+                self.log("config.rejected", "error", mistakes=mistakes)
+                told = "\n".join(["the old configuration stays:", *mistakes])
+                facts = [mistake.as_data() for mistake in error.mistakes]
+                raise CommandRefused(told, exit_code=CONFIG_WRONG, mistakes=facts) from error
+            except DiskTrouble:
+                self.monitoring.figures.is_config_in_use = False
+                raise
             finally:
                 systemd.notify(self.environ, READY=1)
 
@@ -272,7 +281,8 @@ class Service:
         if self._stop.is_set():
             return
         try:
-            await self.reload()
+            with suppress(CommandRefused):  # its mistakes are in the log
+                await self.reload()
         except DiskTrouble as error:
             self.log("state.unwritable", "error", reason=f"the configuration could not be taken: {error}")
         except Exception:  # noqa: BLE001 a signal has nobody to tell

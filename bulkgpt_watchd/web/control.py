@@ -58,7 +58,7 @@ def application(
         try:
             return as_json({"ok": True, **await chosen(_caller(request), **arguments)})
         except CommandRefused as error:
-            return failure(str(error), error.exit_code, http_status=409)
+            return failure(str(error), error.exit_code, http_status=409, **error.facts)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[*middlewares, _in_json])
     app.add_routes([web.get("/api/v1/status", show), web.post("/api/v1/acts/{name}", act), *more])
@@ -101,9 +101,9 @@ def as_json(content: Mapping[str, Any], *, http_status: int = 200) -> web.Respon
     return web.Response(text=json.dumps(content), content_type="application/json", status=http_status)
 
 
-def failure(message: str, exit_code: int, *, http_status: int) -> web.Response:
+def failure(message: str, exit_code: int, *, http_status: int, **facts: object) -> web.Response:
     """Give the answer that says why not; *exit_code* is what a command ends with for it."""
-    return as_json({"error": {"message": message, "exit_code": exit_code}}, http_status=http_status)
+    return as_json({"error": {"message": message, "exit_code": exit_code, **facts}}, http_status=http_status)
 
 
 async def serve_socket(app: web.Application, folder: str, name: str) -> web.AppRunner:

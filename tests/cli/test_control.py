@@ -199,7 +199,8 @@ async def test_what_the_daemon_refuses_is_told_with_its_exit_code(
 async def test_a_reload_tells_every_mistake_and_what_needs_a_restart(bed: Bed) -> None:
     before_the_key = bed.config.read_text().partition("key,")[0]
     here = {"file": str(bed.config), "line": 1, "column": 2, "path": "api", "message": "wrong"}
-    wrong = {"mistakes": [here, {**here, "file": "/c", "line": None, "path": "log"}], "exit_code": 78}
+    mistakes = [here, {**here, "file": "/c", "line": None, "path": "log"}]
+    wrong = CommandRefused("the old configuration stays:\nall of it", exit_code=78, mistakes=mistakes)
     async with listening(bed.folder / "state/control.sock", wrong):
         ran = await asyncio.to_thread(bed.cli, "reload")
         as_json = await asyncio.to_thread(bed.cli, "reload", "--json")
@@ -212,7 +213,7 @@ async def test_a_reload_tells_every_mistake_and_what_needs_a_restart(bed: Bed) -
     assert json.loads(as_json.stdout)["error"]["mistakes"] == [f"{bed.config}:1:2: api: wrong", "/c: log: wrong"]
 
     here["file"] = "/gone"
-    async with listening(bed.folder / "state/control.sock", {"mistakes": [here], "exit_code": 78}):
+    async with listening(bed.folder / "state/control.sock", CommandRefused("wrong", exit_code=78, mistakes=[here])):
         ran = await asyncio.to_thread(bed.cli, "reload")
     assert ran.stderr == "bulkgpt-watchd: the old configuration stays:\n/gone:1:2: api: wrong\n1 mistake\n"
 

@@ -162,6 +162,8 @@ def test_a_reload_reads_the_token_again_and_keeps_the_address(bed: Bed) -> None:
     refused = bed.command("reload")
     assert refused.returncode == 78
     assert "web.token_file" in refused.stderr
+    status, answer = ask(daemon, "/api/v1/acts/reload", "POST", {}, another)
+    assert (status, answer["error"]["exit_code"], len(answer["error"]["mistakes"])) == (409, 78, 1)
     assert ask(daemon, "/api/v1/acts/scan", "POST", {}, another)[0] == 200, "the old one stays"
     told = metrics(daemon)
     assert told["config_last_reload_successful"] == 0
