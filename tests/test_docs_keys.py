@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from bulkgpt_watchd.core.figures import FIGURES
 from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.ledger import AMOUNTS
 from bulkgpt_watchd.core.outcomes import OUTCOMES
+from bulkgpt_watchd.scheduler.acts import Acts
+from bulkgpt_watchd.service.daemon import ACTS
 from tests.pages import BY_HAND, PAGES, ROOT, blocks, codes, table
 from tests.sample_jobs import sample_job
 
@@ -90,6 +93,7 @@ def test_every_word_with_an_underscore_is_one_of_ours(name: str) -> None:
     """A misspelt key, code, field or fact would be none."""
     known = {part for key in KEYS for part in key.split(".")} | OUTCOMES.keys() | FACTS
     known |= {f"{PREFIX}{name}" for name in FIGURES}
+    known |= {argument for name in ACTS for argument in signature(getattr(Acts, name)).parameters}
     known |= {field.name for field in fields(Job)} | set(AMOUNTS) | shown.row(JOB).keys()
     known |= shown.error_file(JOB, has_source=True).keys() | shown.receipt(JOB, has_source=False).keys()
 
