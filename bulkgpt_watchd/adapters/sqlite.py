@@ -129,8 +129,8 @@ class SqliteStore:
     async def ended(self, route: str, before: float, *, after: Job | None, limit: int) -> list[Job]:
         return await self._thread.ask(lambda state: reads.ended(state, route, before, after, limit), writes=False)
 
-    async def archived(self, route: str, before: float, *, limit: int) -> list[Job]:
-        return await self._thread.ask(lambda state: reads.archived(state, route, before, limit), writes=False)
+    async def archived(self, route: str, before: float, *, after: Job | None, limit: int) -> list[Job]:
+        return await self._thread.ask(lambda state: reads.archived(state, route, before, after, limit), writes=False)
 
     async def counts(self) -> Mapping[tuple[str, State], int]:
         return await self._thread.ask(reads.counts, writes=False)

@@ -62,7 +62,8 @@ ENDED = f"""
 AND state IN ('done', 'failed', 'withdrawn') ORDER BY ended_at, id LIMIT :limit
 """
 ARCHIVED = f"""
-{SELECT} WHERE route = ? AND ended_at < ? AND state = 'done' AND archive_path IS NOT NULL ORDER BY ended_at LIMIT ?
+{SELECT} WHERE route = :route AND ended_at < :before AND (ended_at, id) > (:after, :id)
+AND state = 'done' AND archive_path IS NOT NULL ORDER BY ended_at, id LIMIT :limit
 """
 JOURNAL = """
 SELECT at, event, facts FROM journal WHERE job = (SELECT number FROM jobs WHERE id = ?) ORDER BY revision
@@ -155,13 +156,16 @@ def ledger(connection: Connection, since: str) -> list[Line]:
 
 
 def ended(connection: Connection, route: str, before: float, after: Job | None, limit: int) -> list[Job]:
+    return _jobs(connection, ENDED, _page(route, before, after, limit))
+
+
+def archived(connection: Connection, route: str, before: float, after: Job | None, limit: int) -> list[Job]:
+    return _jobs(connection, ARCHIVED, _page(route, before, after, limit))
+
+
+def _page(route: str, before: float, after: Job | None, limit: int) -> dict[str, Any]:
     values: dict[str, Any] = {"route": text(route), "before": before, "limit": limit}
-    values |= {"after": after.ended_at if after else -1.0, "id": text(after.id) if after else ""}
-    return _jobs(connection, ENDED, values)
-
-
-def archived(connection: Connection, route: str, before: float, limit: int) -> list[Job]:
-    return _jobs(connection, ARCHIVED, (text(route), before, limit))
+    return values | {"after": after.ended_at if after else -1.0, "id": text(after.id) if after else ""}
 
 
 def counts(connection: Connection) -> dict[tuple[str, State], int]:

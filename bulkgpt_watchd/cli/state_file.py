@@ -144,8 +144,8 @@ def prune(older_than: float | None, dry_run: bool, as_json: bool) -> None:
     """
     Forget jobs that ended long ago, as the daemon does by itself a few times a day.
 
-    Kept are open questions, failed jobs whose file stands in the error folder, what is younger than `duplicate_window`,
-    and the ledger that `report` shows.
+    Kept are open questions, failed jobs whose file stands in the error folder, what is younger than `duplicate_window`
+    or has an original that `keep.archive` is to remove, and the ledger that `report` shows.
     """
     place = load_place()
     with open_state(place) as opened:
@@ -163,8 +163,8 @@ def prune(older_than: float | None, dry_run: bool, as_json: bool) -> None:
         return
     total = sum(answer["forgotten"].values())
     of_what = ", ".join(f"{number:,} {state}" for state, number in sorted(answer["forgotten"].items()))
-    age = "`keep.history`" if older_than is None else f"{span(older_than)} and `duplicate_window`"
-    head = f"{count(total, 'job')} older than {age} {'would be' if dry_run else 'were'} forgotten"
+    age = "`keep.history`" if older_than is None else span(older_than)
+    head = f"{'would forget' if dry_run else 'forgot'} {count(total, 'job')} older than {age}"
     click.echo(head + (f": {of_what}" if of_what else ""))
     for why, number in sorted(answer["kept"].items()):
         click.echo(f"kept: {count(number, 'job')} {why}")
@@ -175,9 +175,8 @@ async def _prune(place: Place, facts: dict[str, Any], older_than: float | None, 
     from bulkgpt_watchd.adapters.folders import LocalFolders
     from bulkgpt_watchd.adapters.sqlite import SqliteStore
     from bulkgpt_watchd.core.job import Job
-    from bulkgpt_watchd.core.keep import HISTORY_S
     from bulkgpt_watchd.core.routes import EVERY_ROUTE
-    from bulkgpt_watchd.scheduler.keeping import Pruned, Pruner
+    from bulkgpt_watchd.scheduler.keeping import Pruned, Pruner, span_of
     from bulkgpt_watchd.service.wiring import parse_route
 
     routes = {key: parse_route({**data, "name": key}) for key, data in (facts.get("routes") or {}).items()}
@@ -191,12 +190,8 @@ async def _prune(place: Place, facts: dict[str, Any], older_than: float | None, 
     try:
         pruner, pruned = Pruner(store, store.forget, stands, asyncio.sleep), Pruned()
         for key in sorted({key for key, _ in await store.counts()}):
-            route = routes.get(key)
-            history, window = (route.keep.history, route.duplicate_window) if route else (HISTORY_S, 0.0)
-            age_s = history if older_than is None else older_than
-            if age_s is not None:
-                before = time.time() - max(age_s, window)
-                await pruner.prune(key, before, pruned, is_trial=is_trial)
+            if (old := span_of(routes.get(key), older_than, time.time())) is not None:
+                await pruner.prune(key, old, pruned, is_trial=is_trial)
         if not is_trial:
             who = f"{getpass.getuser()} (uid {os.getuid()})"
             detail = f"{pruned.forgotten.total()} jobs, without a daemon"

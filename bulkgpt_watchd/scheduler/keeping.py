@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bulkgpt_watchd.config import Route
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse
 from bulkgpt_watchd.core.events import Cleared
 from bulkgpt_watchd.core.job import Job
-from bulkgpt_watchd.core.keep import HISTORY_S, Ended, is_decided, stands_in_error
+from bulkgpt_watchd.core.keep import HISTORY_S, IN_ERROR, Ended, Span, stands_in_error
 from bulkgpt_watchd.core.shown import rfc3339
 from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S
 from bulkgpt_watchd.effects.tidying import clear
@@ -41,6 +42,22 @@ class Pruned:
     kept: Counter[str] = field(default_factory=Counter)
 
 
+def span_of(route: Route | None, older_than_s: float | None, now: float) -> Span | None:
+    """
+    Say what of a route may be forgotten; None: nothing.
+
+    Shape: without *route* it is no longer configured.
+    Units: older than *older_than_s*, or than the route's `keep.history`.
+    """
+    age_s = older_than_s
+    if age_s is None:
+        age_s = HISTORY_S if route is None else route.keep.history
+    if age_s is None:
+        return None
+    window_s = 0.0 if route is None else route.duplicate_window
+    return Span(now - age_s, now - window_s, empties_archive=route is not None and route.keep.archive is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Pruner:
     """
@@ -54,28 +71,26 @@ class Pruner:
     stands: Callable[[Job], Awaitable[bool]]
     rest: Callable[[float], Awaitable[None]]
 
-    async def prune(self, route: str, before: float, pruned: Pruned, *, is_trial: bool = False) -> None:
+    async def prune(self, route: str, span: Span, pruned: Pruned, *, is_trial: bool = False) -> None:
         """
         Forget what ended before then, and add it up in *pruned*.
 
         Repeat: yes.
         """
         last = None
-        while page := await self.store.ended(route, before, after=last, limit=BATCH):
-            last = page[-1]
-            batch = [job for job in page if not await self._is_kept(job, pruned)]
+        while page := await self.store.ended(route, span.before, after=last, limit=BATCH):
+            last, batch = page[-1], list[Job]()
+            for job in page:
+                why = span.why_kept(job)
+                if why is None and stands_in_error(job) and await self.stands(job):
+                    why = IN_ERROR
+                if why is None:
+                    batch.append(job)
+                else:
+                    pruned.kept[why] += 1
             gone = batch if is_trial else await self.forget(batch)
             pruned.forgotten.update(job.state.value for job in gone)
             await self.rest(REST_S)
-
-    async def _is_kept(self, job: Job, pruned: Pruned) -> bool:
-        if not is_decided(job):
-            pruned.kept["with an open question"] += 1
-        elif stands_in_error(job) and await self.stands(job):
-            pruned.kept["with a file in the error folder"] += 1
-        else:
-            return False
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +141,16 @@ class Keeper:
         pruner = Pruner(book.outside.store, book.forget, self._stands, book.outside.clock.sleep)
         for key in sorted({key for key, _ in book.counts} | book.inboxes.keys()):
             inbox = book.inboxes.get(key)
-            history, window = (inbox.route.keep.history, inbox.route.duplicate_window) if inbox else (HISTORY_S, 0.0)
-            age_s = history if older_than_s is None else older_than_s
-            if age_s is None:
+            span = span_of(inbox.route if inbox else None, older_than_s, now)
+            if span is None:
                 continue
-            pruned, before = Pruned(), now - max(age_s, window)
-            await pruner.prune(key, before, pruned, is_trial=is_trial)
+            pruned = Pruned()
+            await pruner.prune(key, span, pruned, is_trial=is_trial)
             total.forgotten.update(pruned.forgotten)
             total.kept.update(pruned.kept)
             if pruned.forgotten and not is_trial:
                 jobs = pruned.forgotten.total()
-                book.log("history.pruned", "info", route=key, jobs=jobs, before=rfc3339(before))
+                book.log("history.pruned", "info", route=key, jobs=jobs, before=rfc3339(span.before))
         return total
 
     async def _stands(self, job: Job) -> bool:
@@ -153,13 +167,22 @@ class Keeper:
             return True
 
     async def _empty_archive(self, inbox: Inbox) -> None:
+        """Remove what is old enough; what cannot be removed keeps nothing else, and is tried the next time."""
         age_s, outside = inbox.route.keep.archive, self.book.outside
         if age_s is None:
             return
-        before = outside.clock.now() - age_s
-        with suppress(DiskTrouble, InUse):  # the next time; what is wrong with the folder is told by the route's looks
-            while inbox.reason is None and (jobs := await outside.store.archived(inbox.key, before, limit=BATCH)):
-                for job in jobs:
+        before, last, troubles = outside.clock.now() - age_s, None, list[str]()
+        while inbox.reason is None and (
+            jobs := await outside.store.archived(inbox.key, before, after=last, limit=BATCH)
+        ):
+            last = jobs[-1]
+            for job in jobs:
+                try:
                     await outside.run(inbox.key, clear, outside.folders, job, deadline_s=CALL_DEADLINE_S)
+                except (DiskTrouble, InUse) as error:
+                    troubles.append(str(error))
+                else:
                     await self.book.commit(job, Cleared())
-                await outside.clock.sleep(REST_S)
+            await outside.clock.sleep(REST_S)
+        if troubles:
+            self.book.log("archive.kept", "warning", route=inbox.key, jobs=len(troubles), reason=troubles[0])

@@ -251,9 +251,9 @@ def test_pruning_without_a_daemon_keeps_what_is_open_or_in_error(bed: Bed) -> No
     trial = bed.cli("state", "prune", "--older-than", "90d", "--dry-run")
     ran = bed.cli("state", "prune", "--older-than", "90d")
 
-    assert trial.stdout == ran.stdout.replace("were forgotten", "would be forgotten")
+    assert trial.stdout == ran.stdout.replace("forgot", "would forget")
     assert ran.stdout.splitlines() == [
-        "2 jobs older than 90d and `duplicate_window` were forgotten: 1 done, 1 failed",
+        "forgot 2 jobs older than 90d: 1 done, 1 failed",
         "kept: 2 jobs with a file in the error folder",
         "kept: 1 job with an open question",
     ]
@@ -278,7 +278,7 @@ async def test_pruning_and_lifting_go_through_the_daemon(bed: Bed) -> None:
         daemon.drop("b.csv", "2")
         await daemon.has_logged("budget.reached")
         ran = await daemon.cli("state", "prune", "--older-than", "90d")
-        assert ran.stdout == "1 job older than 90d and `duplicate_window` were forgotten: 1 done\n"
+        assert ran.stdout == "forgot 1 job older than 90d: 1 done\n"
         told = await daemon.json("status")
         assert (told["state"], told["budget"]["files_today"], told["budget"]["used_up"]) == ("degraded", 1, True)
 

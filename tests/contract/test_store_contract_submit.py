@@ -255,10 +255,14 @@ async def test_what_ended_is_given_page_by_page_the_first_to_end_first(store: St
 
 async def test_what_stands_in_the_archive_is_given(store: Store) -> None:
     done = {"state": State.DONE, "due_at": None, "ended_at": 3.0}
-    there = sample_job("there000", archive_path="/a/x.csv", **done)
-    await store.add([there, sample_job("cleared0", **done), sample_job("late0000", **{**done, "ended_at": 7.0})])
+    there, later = (
+        sample_job(job_id, archive_path="/a/x.csv", **{**done, "ended_at": at})
+        for job_id, at in (("there000", 3.0), ("later000", 4.0))
+    )
+    await store.add([there, later, sample_job("cleared0", **done), sample_job("late0000", **{**done, "ended_at": 7.0})])
 
-    assert await store.archived("leads", 5.0, limit=9) == [there]
+    assert await store.archived("leads", 5.0, after=None, limit=1) == [there]
+    assert await store.archived("leads", 5.0, after=there, limit=9) == [later]
 
 
 async def test_a_forgotten_job_takes_its_journal_along_and_leaves_the_ledger(store: Store) -> None:

@@ -209,6 +209,93 @@ async def test_an_archive_that_cannot_be_written_is_tried_the_next_time(place: P
     assert place.files("archive") == {}
 
 
+async def three_delivered(place: Place, kernel: Failing | None = None) -> Daemon:
+    """Deliver a.csv, b.csv and c.csv, one after the other."""
+    place.route(keep=KeepSettings(archive=7 * DAY_S))
+    daemon = await place.build(kernel)
+    await daemon.begin()
+    for name in ("a.csv", "b.csv", "c.csv"):
+        place.drop(name, name.encode() + b"\n1\n")
+        await daemon.run_to_idle()
+    return daemon
+
+
+async def test_an_original_that_cannot_be_removed_keeps_no_other(place: Place) -> None:
+    kernel = Failing({})
+    daemon = await three_delivered(place, kernel)
+    kernel.errors, kernel.left = {"unlink": errno.EBUSY}, {"unlink": 1}
+
+    await keep(daemon, 8 * DAY_S)
+
+    assert place.files("archive").keys() == {"a.csv", "a.csv.receipt.json"}
+    [kept] = place.told("archive.kept")
+    assert kept["jobs"] == 1
+    assert kept["reason"].startswith(f"cannot remove {place.routes['leads'].archive}/a.csv: ")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+async def test_what_a_person_put_in_the_place_of_an_original_is_not_ours(place: Place, kind: str) -> None:
+    daemon = await three_delivered(place)
+    original = place.routes["leads"].archive / "a.csv"
+    original.unlink()
+    if kind == "file":
+        original.write_bytes(b"mine\n1\n")
+    elif kind == "folder":
+        original.mkdir()
+    else:
+        original.symlink_to("elsewhere.csv")
+
+    await keep(daemon, 8 * DAY_S)
+
+    assert original.is_symlink() or original.exists()
+    assert {path.name for path in original.parent.iterdir()} == {"a.csv", "a.csv.receipt.json"}
+    assert {job.archive_path for job in await daemon.jobs()} == {None}
+
+
+async def test_a_job_is_known_until_its_original_was_removed(place: Place) -> None:
+    """Without the job, nobody would ever know that the original is ours to remove."""
+    place.route(keep=KeepSettings(archive=30 * DAY_S))
+    place.drop("a.csv")
+    daemon = await place.start()
+    await daemon.run_to_idle()
+    await keep(daemon, 2 * DAY_S)
+
+    assert await daemon.acts.prune("a person", older_than_s=DAY_S) == {
+        "forgotten": {},
+        "kept": {"whose original stands in the archive until `keep.archive` is over": 1},
+    }
+    await keep(daemon, 29 * DAY_S)
+    assert place.files("archive") == {}
+    assert (await daemon.acts.prune("a person", older_than_s=DAY_S))["forgotten"] == {"done": 1}
+
+
+async def test_pruning_says_how_many_the_window_of_duplicates_keeps(place: Place) -> None:
+    place.drop("a.csv")
+    daemon = await place.start()
+    await daemon.run_to_idle()
+    place.clock.advance(60.0)
+
+    pruned = await daemon.acts.prune("a person", older_than_s=5.0)
+
+    assert pruned == {"forgotten": {}, "kept": {"younger than `duplicate_window`": 1}}
+    assert len(await daemon.jobs()) == 1
+
+
+async def test_a_task_that_ended_at_bulkgpt_leaves_no_question(place: Place) -> None:
+    """Its bytes may simply be dropped again; a result that was paid and not fetched may still be had."""
+    place.route(keep=WEEK)
+    place.api.on_accept = lambda task: setattr(task, "end", "error")
+    for name in ("failed in error.csv", "failed and gone.csv"):
+        place.drop(name, f"a\n{name}\n".encode())
+    daemon = await place.start()
+    await daemon.run_to_idle()
+    (place.routes["leads"].error / "failed and gone.csv").unlink()
+
+    await keep(daemon, 8 * DAY_S)
+
+    assert await files_of_jobs(daemon) == {"failed in error.csv"}
+
+
 async def test_it_tidies_by_itself_a_few_times_a_day(place: Place) -> None:
     place.route(keep=WEEK)
     place.drop("a.csv")

@@ -109,10 +109,10 @@ def test_a_week_of_history_is_forgotten_and_the_report_still_has_it(bed: Newcome
 
     if how == "state prune":
         trial, done = (bed.says("state", "prune", "--older-than", "7d", *more) for more in (("--dry-run",), ()))
-        head = "jobs older than 7d and `duplicate_window`"
+        head = "jobs older than 7d"
         kept = "kept: 1 job with a file in the error folder\n"
-        assert trial == (0, f"3 {head} would be forgotten: 3 done\n{kept}", "")
-        assert done == (0, f"3 {head} were forgotten: 3 done\n{kept}", "")
+        assert trial == (0, f"would forget 3 {head}: 3 done\n{kept}", "")
+        assert done == (0, f"forgot 3 {head}: 3 done\n{kept}", "")
     else:
         bed.configure(keep={"history": "7d"})
         assert bed.once() == 0
