@@ -30,6 +30,7 @@ WORDS = {
     "restored": "back in work, to be checked and sent again",
     "resumed": "back in work, its task is asked about again",
     "reopened": "a person asked for the result once more",
+    "not_redelivered": "the result could not be had once more ({code}: {message}); the first delivery stands",
     "cleared": "original and receipt removed from the archive, as `keep.archive` says",
     "abandoned": "closed by a person; the file stays in the error folder",
     "superseded": "dropped again: it is now job {by}",

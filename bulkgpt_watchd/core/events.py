@@ -177,6 +177,14 @@ class Reopened:
 
 
 @dataclass(frozen=True, slots=True)
+class NotRedelivered:
+    """The result of a delivered job could not be had once more; the first delivery stands."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cleared:
     """Original and receipt of a delivered job were removed from the archive: `keep.archive` is over."""
 
@@ -214,6 +222,7 @@ Event = (
     | Restored
     | Resumed
     | Reopened
+    | NotRedelivered
     | Cleared
     | Abandoned
     | Superseded

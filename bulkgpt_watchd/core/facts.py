@@ -102,7 +102,7 @@ def with_facts(job: Job, event: Event, now: float, policy: Policy) -> Job:  # no
                 error_path=job.error_path if job.state is State.RECALLED else None,
                 ended_at=now,
             )
-        case e.Archived():
+        case e.Archived() | e.NotRedelivered():
             return replace(job, ended_at=now)
         case e.Recalled(task_id, error_path, may_pay_again, takes_partial):
             return replace(

@@ -154,6 +154,11 @@ class Job:
         return self.earlier_task_ids if self.task_id is None else (*self.earlier_task_ids, self.task_id)
 
     @property
+    def was_delivered(self) -> bool:
+        """Tell whether this submit's result was delivered before; `redeliver` brings the same one again, free."""
+        return self.delivered_at is not None and (self.passed_at is None or self.delivered_at >= self.passed_at)
+
+    @property
     def is_doubt(self) -> bool:
         """Tell whether nobody knows if this file was accepted."""
         return self.code == "submission_unknown" and self.state in {State.FAILING, State.FAILED} and not self.is_closed

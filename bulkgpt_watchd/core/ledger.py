@@ -89,7 +89,7 @@ def addition(change: Change) -> Line | None:
             return _line(old, doubt=-1, accepted=1)
         case e.Recalled(task_id=None) if old.code == "task_id_conflict":
             return _line(old, accepted=-1, refused=1)
-        case e.Delivered() if _is_first_delivery(old):
+        case e.Delivered() if not old.was_delivered:
             return _delivered(old)
     return None
 
@@ -120,8 +120,3 @@ def _delivered(job: Job) -> Line:
 
 def _place(job: Job) -> tuple[str, str, str]:
     return day_of(job.changed_at if job.passed_at is None else job.passed_at), job.route, job.workflow_id or ""
-
-
-def _is_first_delivery(job: Job) -> bool:
-    """Tell whether this submit's result was not delivered before; `redeliver` brings the same one again, free."""
-    return job.delivered_at is None or (job.passed_at is not None and job.delivered_at < job.passed_at)

@@ -8,7 +8,8 @@ asks `advance` for the job's next value. So everything that affects a state live
 
 - TRANSITIONS is the whole machine. A pair that is not in it is a bug and raises.
 - What an event tells is written into the job by facts.py; when the next effect is due, by `_due_at`.
-- A file leaves the line at one point only: GaveUp leads to FAILING, whatever went wrong.
+- A file leaves the line at one point only: GaveUp leads to FAILING, whatever went wrong. A file that was delivered
+  before is in the archive already: what goes wrong with its result the second time leads back to DONE.
 - BOUNDED names every edge that could be walked round and round, with what ends the walk. A test finds the cycles.
 
 No clock, no chance: *now* and *jitter* are arguments.
@@ -56,12 +57,14 @@ TRANSITIONS: dict[State, dict[type[Any], State]] = {
         e.TaskMissed: State.SUBMITTED,
         e.Deferred: State.SUBMITTED,
         e.Finished: State.FINISHED,
+        e.NotRedelivered: State.DONE,
         e.GaveUp: State.FAILING,
     },
     State.FINISHED: {
         e.Fetched: State.FETCHED,
         e.TaskMissed: State.FINISHED,
         e.Deferred: State.FINISHED,
+        e.NotRedelivered: State.DONE,
         e.GaveUp: State.FAILING,
     },
     State.FETCHED: {
@@ -161,7 +164,7 @@ def conflict(change: Change, holders: Sequence[Job], now: float, policy: Policy)
     changes += [
         _in_conflict(holder, holder, accepted, now, policy)
         for holder in holders
-        if holder.task_id == accepted.task_id and e.GaveUp in TRANSITIONS[holder.state]
+        if holder.task_id == accepted.task_id and e.GaveUp in TRANSITIONS[holder.state] and not holder.was_delivered
     ]
     return tuple(changes)
 

@@ -20,7 +20,7 @@ from bulkgpt_watchd.core.errors import (
     SourceVanished,
     Unavailable,
 )
-from bulkgpt_watchd.core.events import Deferred, Event, GaveUp
+from bulkgpt_watchd.core.events import Deferred, Event, GaveUp, NotRedelivered
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.lifecycle import TRANSITIONS
 from bulkgpt_watchd.effects import handover, intake, remote, sending
@@ -79,6 +79,13 @@ def event_of(job: Job, error: Exception) -> Event:
     return _event_of_bug(job, error)
 
 
+def what_it_means(job: Job, event: Event) -> Event:
+    """Say what an effect's event means for a job: a verdict on a result that was delivered before fails nothing."""
+    if isinstance(event, GaveUp) and job.was_delivered and NotRedelivered in TRANSITIONS[job.state]:
+        return NotRedelivered(event.code, event.message)
+    return event
+
+
 def _event_of_bug(job: Job, error: Exception) -> Event:
     reason = f"{type(error).__name__}: {error}"
     if job.state is State.SUBMITTING:
@@ -89,4 +96,4 @@ def _event_of_bug(job: Job, error: Exception) -> Event:
     return Deferred(reason)
 
 
-__all__ = ["EFFECTS", "Effect", "Outside", "Task", "event_of"]
+__all__ = ["EFFECTS", "Effect", "Outside", "Task", "event_of", "what_it_means"]

@@ -25,7 +25,7 @@ from bulkgpt_watchd.core.duplicates import obstacle
 from bulkgpt_watchd.core.errors import DiskTrouble, NotOurTurn, Refused, SourceChanged, WatchdError
 from bulkgpt_watchd.core.events import Accepted, Deferred, Event, Passed
 from bulkgpt_watchd.core.job import Job, State
-from bulkgpt_watchd.effects import EFFECTS, Outside, Task, event_of
+from bulkgpt_watchd.effects import EFFECTS, Outside, Task, event_of, what_it_means
 from bulkgpt_watchd.effects.intake import duplicate_of, duplicate_rule
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.inbox import Inbox
@@ -203,7 +203,7 @@ class Scheduler:
             if isinstance(error, DiskTrouble):
                 self.inboxes[job.route].is_open = False  # the next look probes the folders, and says what is wrong
             self.passage.end_turn(job.id)
-            await self.book.commit(stands, event)
+            await self.book.commit(stands, what_it_means(stands, event))
         except Exception:  # noqa: BLE001 a bug in one commit must not end the daemon
             self.log("daemon.bug", "error", exc_info=True, **of_job(job))
         finally:

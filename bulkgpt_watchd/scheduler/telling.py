@@ -71,6 +71,8 @@ def line(old: Job, new: Job, event: Event) -> tuple[str, str, dict[str, Any]] | 
             facts = {"code": code, "message": message, "line": event.line, "http_status": event.http_status}
             facts |= {"api_message": event.api_message, "other_job": event.related_job}
             return "job.failed", level, {key: value for key, value in facts.items() if value is not None}
+        case e.NotRedelivered(code=code, message=message):
+            return "job.not_redelivered", "warning", {"code": code, "message": message}
         case e.Quarantined():
             return "job.quarantined", "info", {"code": new.code, "error": new.error_path}
         case e.Vanished():

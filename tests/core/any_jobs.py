@@ -89,6 +89,7 @@ EVENTS: dict[type[Any], st.SearchStrategy[Any]] = {
     e.Restored: st.builds(e.Restored),
     e.Resumed: st.builds(e.Resumed),
     e.Reopened: st.builds(e.Reopened),
+    e.NotRedelivered: st.builds(e.NotRedelivered, st.sampled_from(sorted(OUTCOMES)), TEXT),
     e.Cleared: st.builds(e.Cleared),
     e.Abandoned: st.builds(e.Abandoned),
     e.Superseded: st.builds(e.Superseded, TEXT),

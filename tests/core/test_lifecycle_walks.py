@@ -51,7 +51,7 @@ ROUNDS: tuple[Event, ...] = (
     e.Cleared(),
     e.Abandoned(),
 )
-ENDS: tuple[Event, ...] = (e.Vanished(), e.Archived(), e.Superseded("b"))
+ENDS: tuple[Event, ...] = (e.Vanished(), e.Archived(), e.NotRedelivered("task_unknown", "no"), e.Superseded("b"))
 """Drawn by the same walk; apart, for they end it."""
 
 

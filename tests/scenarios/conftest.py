@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Place
+from bulkgpt_watchd.scheduler.keeping import Keeper
+from tests.daemon import Daemon, Place
+
+DAY_S = 86_400.0
 
 
 @pytest.fixture
@@ -16,3 +19,10 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     place = Place(tmp_path)
     yield place
     await place.close()
+
+
+async def keep(daemon: Daemon, after_s: float) -> None:
+    """Let so much time go by, and tidy up."""
+    daemon.place.clock.advance(after_s)
+    await daemon.turn(0.0)
+    await Keeper(daemon.scheduler.book).tidy()

@@ -15,8 +15,8 @@ from bulkgpt_watchd.core.status import READY, status
 from bulkgpt_watchd.scheduler.once import Once
 from tests.daemon import Daemon, Place
 from tests.fakes import SubmitFault
+from tests.scenarios.conftest import DAY_S
 
-DAY_S = 86_400.0
 HOUR_S = 3_600.0
 
 
