@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulkgpt_watchd.adapters.sqlite_file import FILE_MODE, MIGRATIONS, RESTORE, connect, opening
+from bulkgpt_watchd.adapters.sqlite_file import FILE_MODE, MIGRATIONS, RESTORE, connect, opening, trouble
 from bulkgpt_watchd.adapters.sqlite_reader import mode
+from bulkgpt_watchd.adapters.sqlite_reads import SELECT, facts
+from bulkgpt_watchd.adapters.sqlite_rows import job_of
 from bulkgpt_watchd.core.errors import DiskTrouble, NameTaken, StateUnusable
 
 FAULTS_AT_MOST = 20
@@ -49,12 +50,13 @@ def look_through(path: Path) -> Found:
 
     Errors: StateUnusable: it cannot even be opened.
     """
-    with _reading(path) as state:
+    with opening(path), closing(_connect(path)) as state:
         faults = [row[0] for row in state.execute(f"PRAGMA integrity_check({FAULTS_AT_MOST})") if row[0] != "ok"]
         orphans = state.execute("PRAGMA foreign_key_check").fetchall()
         faults += [f"{len(orphans)} lines of the journal belong to no job"] if orphans else []
         wrong = state.execute(WRONG_COUNTS).fetchone()[0]
         faults += [f"{wrong} numbers of jobs are not what a recount gives"] if wrong else []
+        faults += [] if faults else _unreadable(state)
         uuid, created_at = state.execute("SELECT uuid, created_at FROM meta").fetchone()
         schema, free, page = (
             int(state.execute(f"PRAGMA {name}").fetchone()[0])
@@ -73,6 +75,19 @@ def look_through(path: Path) -> Found:
     )
 
 
+def _unreadable(state: sqlite3.Connection) -> list[str]:
+    """Read every job and fact as the daemon does: pages may be whole and hold what nobody wrote."""
+    if state.execute("PRAGMA user_version").fetchone()[0] != len(MIGRATIONS):
+        return []
+    try:
+        facts(state)
+        for row in state.execute(SELECT):
+            job_of(row)
+    except (ValueError, sqlite3.OperationalError) as error:
+        return [f"a job or a fact cannot be read: {error}"]
+    return []
+
+
 def back_up(path: Path, target: Path) -> int:
     """
     Copy the state to *target*, as it is at one instant; give the bytes.
@@ -81,7 +96,7 @@ def back_up(path: Path, target: Path) -> int:
     Errors: NameTaken: *target* is there. DiskTrouble: it cannot be written. StateUnusable.
     Repeat: yes, to another name.
     """
-    new = target.with_name(f".{target.name}.{os.getpid()}.new")
+    new = target.with_name(f".state-copy.{os.getpid()}.new")  # short, so that what SQLite adds fits wherever FILE does
     if os.path.lexists(target):
         raise NameTaken(f"{target} is there already; nothing was written")
     try:
@@ -94,7 +109,10 @@ def back_up(path: Path, target: Path) -> int:
         _copy(path, new)
         _publish(new, target)
     except (OSError, sqlite3.Error) as error:
-        raise DiskTrouble(f"the copy {target} cannot be made: {error}") from error
+        told = trouble(path, error) if isinstance(error, sqlite3.Error) else None
+        if isinstance(told, StateUnusable):
+            raise told from error
+        raise DiskTrouble(f"the copy {target} of {path} cannot be made: {error}") from error
     finally:
         for leftover in (new, f"{new}-journal", f"{new}-wal", f"{new}-shm"):
             with suppress(FileNotFoundError):
@@ -105,7 +123,7 @@ def back_up(path: Path, target: Path) -> int:
 def _copy(path: Path, new: Path) -> None:
     how = None
     while how != (how := mode(path)):  # without a daemon the log is not read: one that starts meanwhile begins one
-        with _reading(path) as state, closing(sqlite3.connect(new, isolation_level=None)) as copy:
+        with closing(_connect(path)) as state, closing(sqlite3.connect(new, isolation_level=None)) as copy:
             state.backup(copy)  # all pages in one step: a snapshot, and the daemon goes on writing
     with closing(connect(new, "mode=ro&immutable=1")) as copy:
         verdict = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -130,11 +148,9 @@ def _publish(new: Path, target: Path) -> None:
     os.close(folder)
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def _connect(path: Path) -> sqlite3.Connection:
     """Open the state whatever its schema, for a copy before an upgrade too."""
     with opening(path):
         if os.path.getsize(path) == 0:
             raise StateUnusable(f"the state {path} is empty: it was truncated. {RESTORE}.")
-        with closing(connect(path, mode(path))) as connection:
-            yield connection
+        return connect(path, mode(path))

@@ -62,11 +62,17 @@ RESTORE = (
 """A log that was left beside another copy would be merged into it."""
 
 
+def damaged(path: Path, error: Exception) -> StateUnusable:
+    """Say that the state is damaged, and what to do."""
+    return StateUnusable(f"the state {path} is damaged: {error}. {RESTORE}.")
+
+
 def trouble(path: Path, error: sqlite3.Error) -> WatchdError | None:
     """Say what an error of SQLite means for the whole state; None: it is about one statement, and so our bug."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind, the rest tells more
-    if code in _DAMAGED:
-        return StateUnusable(f"the state {path} is damaged: {error}. {RESTORE}.")
+    # Without a code, the module itself could not decode what is there; misuse of it is another class.
+    if code in _DAMAGED or (code == 0 and isinstance(error, sqlite3.OperationalError)):
+        return damaged(path, error)
     if code in _DISK:
         return DiskTrouble(f"the state {path} cannot be used now: {error}")
     return None
@@ -81,6 +87,8 @@ def opening(path: Path) -> Iterator[None]:
         raise
     except DiskTrouble as error:
         raise StateUnusable(str(error)) from error
+    except ValueError as error:  # text that is no UTF-8, a state that there is not
+        raise damaged(path, error) from error
     except (sqlite3.Error, OSError) as error:
         known = trouble(path, error) if isinstance(error, sqlite3.Error) else None
         raise StateUnusable(str(known or f"the state {path} cannot be opened: {error}")) from error

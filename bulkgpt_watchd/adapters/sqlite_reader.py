@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from bulkgpt_watchd.adapters import sqlite_reads as reads
-from bulkgpt_watchd.adapters.sqlite_file import MIGRATIONS, RESTORE, check_version, connect, opening, trouble
+from bulkgpt_watchd.adapters.sqlite_file import MIGRATIONS, RESTORE, check_version, connect, damaged, opening, trouble
 from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.errors import StateOld, StateUnusable
 from bulkgpt_watchd.core.job import Job, State
@@ -121,6 +121,8 @@ class StateReader:
             if (told := trouble(self._path, error)) is None:
                 raise
             raise told from error
+        except ValueError as error:  # what was asked is only decoded here
+            raise damaged(self._path, error) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

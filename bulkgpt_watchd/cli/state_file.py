@@ -51,7 +51,7 @@ def check(as_json: bool) -> int:
 
     place = load_place()
     found = look_through(state_path(place))
-    holds = _holds(place) if found.schema == found.newest else {}
+    holds = _holds(place) if found.schema == found.newest and not found.faults else {}
     if as_json:
         click.echo(json.dumps(_as_json(place.state.path, found, holds)))
     else:

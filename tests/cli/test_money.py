@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import resource
 import sqlite3
 import time
 from collections.abc import Callable
@@ -151,6 +152,35 @@ def orphan(path: Path) -> None:
         state.execute("INSERT INTO journal VALUES (999, 1, 0.0, 'claimed', '{}')")
 
 
+def scribble(path: Path) -> None:
+    """Write what is no UTF-8 into a text, as a bit that flipped does; every page stays whole."""
+    with closing(sqlite3.connect(path)) as state, state:
+        state.execute("UPDATE facts SET value = CAST(x'7b22e5ff' AS TEXT)")
+
+
+def misspell(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as state, state:
+        state.execute("UPDATE jobs SET state = 'submittee' WHERE id = 'aaaa1111'")
+        state.execute("UPDATE counts SET state = 'submittee' WHERE state = 'submittee'")
+
+
+@pytest.mark.parametrize(
+    ("damage", "command"),
+    [
+        *((scribble, command) for command in ("state check", "status", "jobs", "report", "state prune")),
+        *((misspell, command) for command in ("state check", "status", "jobs")),
+    ],
+)
+def test_what_cannot_be_decoded_is_a_damaged_state_and_no_bug(
+    paid: Bed, damage: Callable[[Path], None], command: str
+) -> None:
+    damage(paid.state)
+
+    ran = paid.cli(*command.split())
+
+    assert (ran.exit_code, "state backup" in ran.output) == (74, True)
+
+
 @pytest.mark.parametrize("damage", [hurt, miscount, orphan])
 def test_a_damaged_state_is_74_and_says_what_to_do(paid: Bed, damage: Callable[[Path], None]) -> None:
     damage(paid.state)
@@ -190,10 +220,24 @@ def test_a_copy_that_cannot_be_written_leaves_nothing(paid: Bed) -> None:
     ran = paid.cli("state", "backup", paid.folder / "missing" / "copy.db")
     assert (ran.exit_code, "No such file or directory" in ran.stderr) == (74, True)
 
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # as a full disk
+    ran = paid.cli("state", "backup", paid.folder / "copy.db")
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ran.exit_code == 74
+    assert ran.stderr.startswith(f"bulkgpt-watchd: the copy {paid.folder}/copy.db of {paid.state} cannot be made: ")
+
     hurt(paid.state)
     ran = paid.cli("state", "backup", paid.folder / "copy.db")
-    assert ran.exit_code == 74
+    assert (ran.exit_code, "is damaged" in ran.stderr or "would be damaged" in ran.stderr) == (74, True)
     assert not [path for path in paid.folder.iterdir() if "copy" in path.name]
+
+
+def test_a_copy_may_have_any_name_that_the_disk_takes(paid: Bed) -> None:
+    """SQLite's own files beside it have longer names."""
+    ran = paid.cli("state", "backup", paid.folder / f"{'n' * 252}.db")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert [len(path.name) for path in paid.folder.iterdir() if path.name.startswith("n")] == [255]
 
 
 async def test_a_copy_is_whole_while_the_state_is_written(bed: Bed) -> None:
