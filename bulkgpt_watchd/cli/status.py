@@ -174,12 +174,8 @@ def _gate(content: Mapping[str, Any], now: float) -> Iterator[Block]:
 
 def _budget(budget: Mapping[str, Any]) -> Iterator[Block]:
     """Say how much of the budget of all routes together is used."""
-    if _has_limit(budget):
+    if budget["rows_per_day"] is not None or budget["files_per_day"] is not None:
         yield Words(f"budget of all routes: {_used(budget)}", "yellow" if budget["used_up"] else "")
-
-
-def _has_limit(budget: Mapping[str, Any]) -> bool:
-    return budget["rows_per_day"] is not None or budget["files_per_day"] is not None
 
 
 def _used(budget: Mapping[str, Any]) -> str:
@@ -228,8 +224,7 @@ def _now(route: Mapping[str, Any], position: str) -> Words:
     if route["budget"]["total_used_up"]:
         return Words("OVER BUDGET: that of all routes is used up", "yellow")
     if route["budget"]["waiting"]:
-        used = f": {_used(route['budget'])}" if _has_limit(route["budget"]) else ", see below"
-        return Words(f"{count(route['budget']['waiting'], 'file')} over budget{used}", "yellow")
+        return Words(f"{count(route['budget']['waiting'], 'file')} over budget: {_used(route['budget'])}", "yellow")
     if route["problems"]:
         return Words(f"{count(len(route['problems']), 'problem')}, see below", "yellow")
     if route["draining"]:

@@ -6,8 +6,9 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bulkgpt_watchd.cli import root
-from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.events import Accepted, Delivered, GaveUp, Passed
+from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ports import Change
 from tests.adapters.open_state import open_state
+from tests.sample_jobs import sample_job, step
+
+DAY_S = 86_400.0
+TODAY = time.time()
+YESTERDAY = TODAY - DAY_S
 
 NO_ENVIRON = {
     "BULKGPT_API_KEY": None,
@@ -107,3 +114,35 @@ def of_nobody() -> Iterator[Bed]:
 
 
 Invoke = Callable[..., Result]
+
+
+def submitted(job_id: str, at: float, rows: int, *, route: str = "leads", workflow_id: str = "w") -> list[Change]:
+    """Give the changes of a job that was accepted and delivered with one bad row."""
+    job = sample_job(job_id, state=State.READY, rows=rows, route=route)
+    passed = step(job, Passed(workflow_id), state=State.SUBMITTING, passed_at=at, workflow_id=workflow_id)
+    accepted = step(passed.new, Accepted("t"), state=State.SUBMITTED, task_id="t")
+    complete = replace(accepted.new, rows_ok=rows - 1, rows_total=rows, completed_at=at + 1)
+    delivered = step(complete, Delivered(None), state=State.DELIVERED, delivered_at=at + 2)
+    return [passed, accepted, delivered]
+
+
+def lost(job_id: str, at: float, rows: int) -> list[Change]:
+    """Give the changes of a job in doubt."""
+    [passed, *_] = submitted(job_id, at, rows)
+    return [passed, step(passed.new, GaveUp("submission_unknown", "lost"), state=State.FAILING)]
+
+
+@pytest.fixture
+def paid(bed: Bed) -> Bed:
+    """Give a state with two days of submits on two routes, one of them renamed."""
+    changes = [
+        *submitted("aaaa1111", YESTERDAY, 1000),
+        *submitted("bbbb2222", TODAY, 20, workflow_id="v"),
+        *submitted("cccc3333", TODAY, 3),
+        *submitted("dddd4444", TODAY, 7, route="key-of-old"),
+        *lost("eeee5555", TODAY, 50),
+        *submitted("ffff6666", TODAY - 40 * DAY_S, 9),
+    ]
+    jobs = {change.old.id: change.old for change in reversed(changes)}
+    bed.remember(*jobs.values(), changes=changes, facts={"names": {"leads": "leads", "key-of-old": "new name"}})
+    return bed
