@@ -96,8 +96,8 @@ def _screen(lines: Sequence[Line], first: str) -> Iterator[Block]:
     yield "FILES and ROWS were accepted, and so billed; GOOD and FAILED are rows of results that were delivered."
     if total.doubt_files:
         rows = f" with {count(total.doubt_rows, 'row')}" if total.doubt_rows else ", whose rows are not known,"
-        told = f"{count(total.doubt_files, 'file')}{rows} may be billed too"
-        yield Words(f"{told}: their answer was lost. See: bulkgpt-watchd jobs --state submission_unknown", "yellow")
+        told = f"{count(total.doubt_files, 'file')}{rows} may be billed too, nobody knows"
+        yield Words(f"{told}. See: bulkgpt-watchd jobs --state submission_unknown", "yellow")
     under_way = total.submitted_files - total.accepted_files - total.refused_files - total.doubt_files
     if under_way:
         yield f"{count(under_way, 'file')} being sent just now."

@@ -66,7 +66,7 @@ OUTCOMES: dict[str, Outcome] = {
         "`bulkgpt-watchd reload`), then `bulkgpt-watchd retry {job}`, or drop the file again.",
     ),
     "submission_unknown": Outcome(
-        "The whole file was sent and no readable answer came: nobody knows whether it was accepted and billed.",
+        "The whole file was or may have been sent, and no readable answer is known: nobody knows whether it is billed.",
         _RESOLVE,
     ),
     "task_id_conflict": Outcome(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bulkgpt_watchd.core.job import State
-from tests.cli.conftest import Bed
+from tests.cli.conftest import Bed, submitted
 from tests.cli.live import live
 from tests.sample_jobs import sample_job
 
@@ -216,7 +216,6 @@ def test_a_used_up_budget_is_named_unless_a_person_let_it_go(bed: Bed) -> None:
     import time
 
     from bulkgpt_watchd.core.ledger import day_of
-    from tests.cli.test_money import submitted
 
     now = time.time()
     configure(bed, settle="0", budget="{rows_per_day: 5}")

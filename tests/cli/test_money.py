@@ -19,7 +19,7 @@ from tests.sample_jobs import sample_job
 
 def test_the_report_has_a_line_for_each_day_and_route_and_a_total(paid: Bed) -> None:
     ran = paid.cli("report")
-    hint = "their answer was lost. See: bulkgpt-watchd jobs --state submission_unknown"
+    hint = "See: bulkgpt-watchd jobs --state submission_unknown"
 
     assert (ran.exit_code, ran.stderr) == (0, "")
     assert ran.stdout.splitlines() == [
@@ -30,7 +30,7 @@ def test_the_report_has_a_line_for_each_day_and_route_and_a_total(paid: Bed) -> 
         "total                     4  1,030  1,026       4        0         1",
         "",
         "FILES and ROWS were accepted, and so billed; GOOD and FAILED are rows of results that were delivered.",
-        f"1 file with 50 rows may be billed too: {hint}",
+        f"1 file with 50 rows may be billed too, nobody knows. {hint}",
     ]
 
 

@@ -165,7 +165,7 @@ def test_an_older_copy_of_the_state_makes_a_doubt_and_pays_nothing_twice(bed: Ne
         "The file's name in work says that it may have been sent, and the state does not know of it"
         " (the state is an older copy, was lost, or belonged to another daemon)."
     )
-    assert "\n1 file, whose rows are not known, may be billed too: their answer was lost." in bed.says("report")[1]
+    assert "\n1 file, whose rows are not known, may be billed too, nobody knows." in bed.says("report")[1]
     before, after = (str(record.task_id) for record in bed.sandbox.accepted)
     for arguments in (("retry", job), ("redeliver", job), ("resolve", job, "--task-id", before)):
         assert bed.says(*arguments)[0] == 77, arguments
