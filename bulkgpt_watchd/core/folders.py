@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from bulkgpt_watchd.core.job import Stamp
+
+
+class Room(NamedTuple):
+    """
+    Say how much more may be written to a folder.
+
+    Shape: *files*: how many more files there may be; None: the file system has no such bound.
+    """
+
+    bytes: int
+    files: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +150,12 @@ class Folders(Protocol):
         """Make what is missing of *folder* below *root*, which must be there: an unmounted share is not filled."""
 
     def probe(self, folder: Path) -> None:
-        """Create, rename, bring to disk and remove a file; DiskTrouble names folder, user and the missing right."""
+        """Create, write, rename and remove a file, on disk; DiskTrouble names folder, user and the missing right."""
 
-    def free_bytes(self, folder: Path) -> int:
+    def may_write(self, folder: Path) -> bool:
+        """Tell whether the kernel says that we may write there; nothing is tried, and nothing changed."""
+
+    def room(self, folder: Path) -> Room:
         """Say how much we may still write there."""
 
     def mount_of(self, folder: Path) -> Mount:

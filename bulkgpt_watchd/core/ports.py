@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from bulkgpt_watchd.core.budget import Overrun, Purse, Spent
 from bulkgpt_watchd.core.events import Event
-from bulkgpt_watchd.core.folders import Folders, Look, LookRules, Mount
+from bulkgpt_watchd.core.folders import Folders, Look, LookRules, Mount, Room
 from bulkgpt_watchd.core.history import AuditLine, JournalEntry
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.keep import Ended
@@ -34,6 +34,7 @@ __all__ = [
     "PassPoint",
     "Query",
     "ReadBlock",
+    "Room",
     "Store",
     "Upload",
     "Want",

@@ -151,8 +151,10 @@ class Discovery:
         reason = None
         try:
             mounts = await inbox.check(self.notes.of("mounts").get(inbox.key, {}))
-            if not inbox.is_open:
-                await self._open(inbox, mounts)
+            is_known = self.notes.of("inboxes").get(str(inbox.route.inbox)) == inbox.key
+            is_first = await inbox.judge_marker(is_known=is_known)
+            if not inbox.is_open or not await inbox.may_write():
+                await self._open(inbox, mounts, is_first=is_first)
             set_disk(self.scheduler.log, inbox, await inbox.low_disk(self.scheduler.state_folder))
             if not inbox.is_draining:
                 await self._take_in(inbox, *await inbox.look())
@@ -167,9 +169,9 @@ class Discovery:
         if inbox.is_draining:
             await self._drop_if_ended(inbox)
 
-    async def _open(self, inbox: Inbox, mounts: dict[str, Any]) -> None:
+    async def _open(self, inbox: Inbox, mounts: dict[str, Any], *, is_first: bool) -> None:
         scheduler, key, path = self.scheduler, inbox.key, str(inbox.route.inbox)
-        is_first = await inbox.open(is_known=self.notes.of("inboxes").get(path) == key)
+        await inbox.open(is_first=is_first)
         if not inbox.is_open_before:
             jobs = await scheduler.outside.store.query(Query(routes=(key,), states=(State.DISCOVERED,)))
             inbox.waiting = {job.file: job.id for job in jobs if job.inbox == path}

@@ -17,7 +17,7 @@ from typing import Any
 from bulkgpt_watchd.config import Route
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceVanished, WatchdError
 from bulkgpt_watchd.core.job import Job, Stamp, State
-from bulkgpt_watchd.core.ports import Look, LookRules, Mount
+from bulkgpt_watchd.core.ports import Look, LookRules, Mount, Room
 from bulkgpt_watchd.core.settle import Quiet, Settler
 from bulkgpt_watchd.effects.outside import OnDisk, settle_s
 
@@ -32,6 +32,8 @@ CHECK_DEADLINE_S = 20.0
 
 NOT_LOOKED_AT = "not looked at yet"
 """Reason of a route before its first look."""
+
+NO_INODES = "has room for no other file: its disk is out of inodes (df -i)"
 
 COUNT_BYTES = 1024 * 1024
 """Block size of counting lines."""
@@ -130,20 +132,25 @@ class Inbox:
                 )
         return found
 
-    async def open(self, *, is_known: bool) -> bool:
+    async def open(self, *, is_first: bool) -> None:
         """
-        Probe the folders and read the marker; tell whether this is the first start of the route.
+        Probe the folders, and make work at the first start of the route.
 
-        Errors: Unusable: a right is missing, or the marker is another's.
+        Errors: DiskTrouble: a right is missing, or room.
         """
         folders, work = self.outside.folders, self.route.work
-        is_first = await self.judge_marker(is_known=is_known)
         await self._run(folders.probe, self.route.inbox)
         if is_first:
             await self._run(folders.make_work, work)
         for path in {work, self.route.outbox, self.route.error, self.route.archive}:
             await self._run(folders.probe, path)
-        return is_first
+
+    async def may_write(self) -> bool:
+        """Tell whether the kernel says that we may write to all folders: asked at each look, where a probe is not."""
+        return bool(await self._run(self._may_write))
+
+    def _may_write(self) -> bool:
+        return all(self.outside.folders.may_write(path) for path in (*self.roles.values(), self.route.work))
 
     async def judge_marker(self, *, is_known: bool) -> bool:
         """
@@ -161,6 +168,11 @@ class Inbox:
             raise Unusable(
                 f"{work} belongs to another daemon or another state ({owner.get('state')}); stop that one, or run "
                 f"`bulkgpt-watchd adopt {self.name}` to take it over"
+            )
+        if owner is not None and owner.get("key", self.key) != self.key:
+            raise Unusable(
+                f"{work} belongs to route {owner.get('route')}, so this is not the folder that was here; mount the "
+                f"right one, or run `bulkgpt-watchd adopt {self.name}` if that is meant"
             )
         return owner is None
 
@@ -181,7 +193,8 @@ class Inbox:
         Errors: Unusable: somebody else was faster.
         Repeat: yes.
         """
-        content = json.dumps({"state": self.state_uuid, "route": self.name}).encode() + b"\n"
+        owner = {"state": self.state_uuid, "route": self.name, "key": self.key}
+        content = json.dumps(owner).encode() + b"\n"
         try:
             await self._run(self.outside.folders.write_whole, self.route.work, MARKER, content, replace=replace)
         except NameTaken as error:
@@ -252,11 +265,14 @@ class Inbox:
         return max(lines - 1, 0)
 
     async def low_disk(self, state_folder: Path) -> str | None:
-        """Say which folder has less room than `min_free`; None if there is room."""
+        """Say which folder has less room than `min_free`, or none for another file; None if there is room."""
         for role, path in (("outbox", self.route.outbox), ("work", self.route.work), ("state", state_folder)):
-            self.free_bytes[role] = free = await self._run(self.outside.folders.free_bytes, path)
-            if free < self.route.min_free:
-                return f"{path} has {free} bytes free; min_free of route {self.name} is {self.route.min_free}"
+            room: Room = await self._run(self.outside.folders.room, path)
+            self.free_bytes[role] = room.bytes
+            if room.bytes < self.route.min_free:
+                return f"{path} has {room.bytes} bytes free; min_free of route {self.name} is {self.route.min_free}"
+            if room.files == 0:
+                return f"{path} {NO_INODES}"
         return None
 
     async def list_work(self, work: Path | None = None) -> dict[str, Stamp]:

@@ -11,6 +11,7 @@ import pytest
 
 from bulkgpt_watchd.adapters.folders import LocalFolders
 from bulkgpt_watchd.adapters.folders.mounts import parse_mountinfo
+from bulkgpt_watchd.adapters.folders.places import PROBE, PROBE_RENAMED
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.folders import Mount
 from tests.adapters.beds import NOBODY, as_user, memory_disk, names, needs_two_users, put, stamp
@@ -123,14 +124,26 @@ def test_a_folder_on_the_way_that_may_not_be_passed_is_told(place: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("call", "act"),
-    [("rename", "rename files in"), ("unlink", "remove files from"), ("fsync", "bring to disk the names in")],
+    ("call", "at", "act"),
+    [
+        ("write", PROBE, "write to"),
+        ("fsync", PROBE, "write to"),
+        ("rename", PROBE, "rename files in"),
+        ("fsync", PROBE_RENAMED, "bring to disk the names in"),
+        ("unlink", PROBE_RENAMED, "remove files from"),
+    ],
 )
-def test_each_act_of_a_probe_is_named_where_it_fails(place: Path, call: str, act: str) -> None:
-    # Before the probe's own acts, leftovers are looked for: nothing is there to fail at.
-    failing = FailingWhen(errno.EROFS, lambda name, _: name == call and names(place) != set())
+def test_each_act_of_a_probe_is_named_where_it_fails(place: Path, call: str, at: str, act: str) -> None:
+    failing = FailingWhen(errno.EROFS, lambda name, _: name == call and names(place) == {at})
     with pytest.raises(DiskTrouble, match=f"cannot {act} {place}: read-only file system"):
         LocalFolders(failing).probe(place)
+
+
+def test_a_probe_finds_a_quota_at_which_an_empty_file_can_still_be_made_and_leaves_nothing(place: Path) -> None:
+    full = FailingWhen(errno.EDQUOT, lambda name, _: name == "write")
+    with pytest.raises(DiskTrouble, match=f"cannot write to {place}: disk quota exceeded"):
+        LocalFolders(full).probe(place)
+    assert names(place) == set()
 
 
 @pytest.mark.parametrize("call", ["open", "rename", "unlink"])
@@ -145,9 +158,9 @@ def test_two_probes_at_once_do_not_fail_each_other(place: Path, call: str) -> No
 
 def test_free_room_is_what_users_may_use(place: Path) -> None:
     found = os.statvfs(place)
-    assert LocalFolders().free_bytes(place) == pytest.approx(found.f_bavail * found.f_frsize, rel=0.1)
+    assert LocalFolders().room(place).bytes == pytest.approx(found.f_bavail * found.f_frsize, rel=0.1)
     with pytest.raises(DiskTrouble):
-        LocalFolders().free_bytes(place / "gone")
+        LocalFolders().room(place / "gone")
 
 
 # --- Reading ---------------------------------------------------------------------------------------------------------

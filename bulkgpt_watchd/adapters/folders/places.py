@@ -15,7 +15,7 @@ from bulkgpt_watchd.adapters.folders.opening import CREATE_FLAGS, At, FolderMiss
 from bulkgpt_watchd.adapters.folders.publish import PRIVATE, Publishing
 from bulkgpt_watchd.adapters.folders.trouble import FORBIDDEN, at_place, right_missing, shown, told, who
 from bulkgpt_watchd.core.errors import DiskTrouble, SourceVanished
-from bulkgpt_watchd.core.folders import Mount
+from bulkgpt_watchd.core.folders import Mount, Room
 from bulkgpt_watchd.core.job import Stamp
 from bulkgpt_watchd.core.names import OURS
 
@@ -28,6 +28,9 @@ USUAL_FOLDER = 0o777
 
 PROBE = f"{OURS}-probe"
 PROBE_RENAMED = f"{OURS}-probe-renamed"
+
+PROBE_BYTES = 4096
+"""A block of nearly every file system: on a full disk, or over a quota, an empty file can still be made."""
 
 PROBE_TRIES = 5
 """Two routes may probe one outbox at once and remove each other's file; five collisions in a row are no accident."""
@@ -112,7 +115,7 @@ class Places(Publishing):
 
     def probe(self, folder: Path) -> None:
         """
-        Try what we need to do in a folder: create, rename, bring to disk, remove.
+        Try what we need to do in a folder: create, write, rename, bring to disk, remove.
 
         Errors: DiskTrouble: names the folder, the act, the user, and what is needed.
         Repeat: yes. What a killed probe left is removed by the next.
@@ -132,7 +135,17 @@ class Places(Publishing):
             for leftover in (PROBE, PROBE_RENAMED):
                 with suppress(FileNotFoundError):
                     self._kernel.unlink(leftover, dir_fd=opened)
-            self._kernel.close(self._kernel.open(PROBE, CREATE_FLAGS, PRIVATE, dir_fd=opened))
+            probe = self._kernel.open(PROBE, CREATE_FLAGS, PRIVATE, dir_fd=opened)
+            try:
+                doing = "write to"
+                self._write(probe, bytes(PROBE_BYTES))
+                self._kernel.fsync(probe)  # a share, or a quota, may say no only now
+            except OSError:
+                with suppress(OSError):
+                    self._kernel.unlink(PROBE, dir_fd=opened)
+                raise
+            finally:
+                self._kernel.close(probe)
             doing = "rename files in"
             self._kernel.rename(PROBE, PROBE_RENAMED, src_dir_fd=opened, dst_dir_fd=opened)
             self._sync(opened, folder)
@@ -144,7 +157,15 @@ class Places(Publishing):
                 raise DiskTrouble(right_missing(error, text, folder, "rwx")) from error
             raise DiskTrouble(told(error, doing, folder)) from error
 
-    def free_bytes(self, folder: Path) -> int:
+    def may_write(self, folder: Path) -> bool:
+        """
+        Tell whether the kernel says that we may write there: rights, and a mount that became read-only.
+
+        Repeat: yes, it changes nothing.
+        """
+        return self._kernel.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+
+    def room(self, folder: Path) -> Room:
         """
         Say how much we may still write there.
 
@@ -153,7 +174,7 @@ class Places(Publishing):
         """
         with self._folder(folder) as opened, at_place("look at", folder):
             found = self._kernel.fstatvfs(opened)
-        return found.f_bavail * found.f_frsize
+        return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
 
     def mount_of(self, folder: Path) -> Mount:
         """

@@ -136,7 +136,7 @@ def check_state_folder(settings: Settings, account: Account, unit: Unit, *, writ
         elif not os.access(folder if is_there else parent, os.R_OK | os.W_OK | os.X_OK):
             yield fail("state", f"{folder} may not be written to by {account}", f"chown {account.name} {folder}")
             return
-        free = folders.free_bytes(folder if is_there else parent)
+        free = folders.room(folder if is_there else parent).bytes
     except WatchdError as error:
         fix = None if is_there else f"install -d -m 750 -o {account.name} {folder}"
         yield fail("state", str(error), fix)

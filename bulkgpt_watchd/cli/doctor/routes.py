@@ -22,7 +22,7 @@ from bulkgpt_watchd.config.quantities import format_duration
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, SourceVanished, WatchdError
 from bulkgpt_watchd.core.names import OURS, printable
 from bulkgpt_watchd.effects.outside import NETWORK_SETTLE_S, settle_s
-from bulkgpt_watchd.scheduler.inbox import MARKER, Inbox, Unusable
+from bulkgpt_watchd.scheduler.inbox import MARKER, NO_INODES, Inbox, Unusable
 
 T = TypeVar("T")
 
@@ -233,12 +233,15 @@ def _space(route: Route, folders: LocalFolders) -> Iterator[Finding]:
     for role in ("outbox", "work"):
         path: Path = getattr(route, role)
         try:
-            free = folders.free_bytes(path if _is_there(folders, path) else path.parent)
+            room = folders.room(path if _is_there(folders, path) else path.parent)
         except WatchdError:
             continue  # told with the rights
-        if free < route.min_free:
-            text = f"{path} has {free:,} bytes free, less than min_free ({route.min_free:,}): nothing is taken or sent"
+        if room.bytes < route.min_free:
+            least = f"less than min_free ({route.min_free:,})"
+            text = f"{path} has {room.bytes:,} bytes free, {least}: nothing is taken or sent"
             yield fail(f"disk {route.name}", text, "make room there, or lower min_free")
+        elif room.files == 0:
+            yield fail(f"disk {route.name}", f"{path} {NO_INODES}: nothing is taken or sent", "remove files there")
 
 
 def _is_there(folders: LocalFolders, path: Path) -> bool:
