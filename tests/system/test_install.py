@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 
+import bulkgpt_watchd
 from bulkgpt_watchd.sandbox import answer
-from tests.pages import blocks, section
+from tests.pages import ROOT, blocks, section
 from tests.system.bed import VENDOR_CSV
 from tests.system.host import CONFIG, PAGE, UNIT, Host, commands
 from tests.system.machine import Machine
@@ -91,30 +97,90 @@ def test_a_group_may_drop_and_read(host: Host) -> None:
     assert "anna" in str([line for line in host.log() if line["event"] == "audit.recorded"][-1])
 
 
-def test_a_home_of_sftp_works_as_it_is_set_up(host: Host) -> None:
-    """The server itself is not here: the sender writes as it would have him write, with umask 027."""
+def start_sshd(host: Host) -> str:
+    """Start OpenSSH's server with what its package brings; give the public key of somebody who wants to get in."""
     machine = host.machine
-    for number in range(2):
-        for line in commands("## SFTP", number):
-            machine.types(line)
+    for folder in ("pam.d", "security"):
+        shutil.copytree(f"/etc/{folder}", machine.path(f"/etc/{folder}"))
+    machine.types("install -D /usr/share/openssh/sshd_config -t /etc/ssh; mkdir /etc/ssh/sshd_config.d; ssh-keygen -A")
+    machine.types("useradd --system --home-dir /run/sshd --shell /usr/sbin/nologin sshd; systemctl start ssh")
+    machine.types("ssh-keygen -q -t ed25519 -N '' -f /root/key")
+    return machine.does("cat", "/root/key.pub")
+
+
+def sftp(host: Host, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Do these lines as the sender; the first that fails ends it."""
+    options = ("-i", "/root/key", "-o", "StrictHostKeyChecking=accept-new", "-b", "-")
+    command = ("sftp", "-q", *options, "sender@127.0.0.1")
+    return host.machine.run(*command, given="".join(f"{line}\n" for line in lines))
+
+
+@pytest.mark.skipif(not os.access("/usr/sbin/sshd", os.X_OK), reason="no sshd (apt install openssh-server)")
+def test_a_sender_uploads_by_sftp_and_fetches_the_result(host: Host) -> None:
+    """With OpenSSH's own server and client, and its configuration as Debian brings it."""
+    machine, public_key = host.machine, start_sshd(host)
+    for line in (*commands("## SFTP", 0), *commands("## SFTP", 1)):
+        machine.types(line, given=public_key)
+    (match,) = blocks(section(PAGE, "## SFTP"), "text")
+    machine.path("/etc/ssh/sshd_config.d/bulkgpt-watchd.conf").write_text(match)
+    for line in (*commands("## SFTP", 2), *commands("## SFTP", 3)):
+        machine.types(line)
     (routes,) = blocks(section(PAGE, "## SFTP"), "yaml")
     machine.path(CONFIG).write_text(host.config.replace("routes:\n", routes, 1))
     for line in commands("## Routes in other places", 0):
         machine.types(line)
-    script = "umask 027; cd /home/sender/inbox; cat > .new; mv .new sent.csv"
-    machine.does("sh", "-ec", script, given="a\n8\n", user="sender")
+
+    machine.types("cd /root; printf 'a\\n8\\n' > sent.csv; printf 'a\\n9\\n' > private.csv; chmod 600 private.csv")
+    put = ("put /root/sent.csv /inbox/sent.csv.part", "rename /inbox/sent.csv.part /inbox/sent.csv")
+    assert sftp(host, *put).returncode == 0
     host.result("sent.csv", "/home/sender")
-
-    result = machine.does("cat", "/home/sender/outbox/sent.csv", user="sender")
-    assert result == answer(b"a\n8\n").decode().strip()
+    got = sftp(host, "get /outbox/sent.csv /root/got.csv", "ls /")
+    assert (got.returncode, got.stdout.splitlines()[-1].split()) == (0, ["/inbox", "/outbox"]), got
+    assert machine.does("cat", "/root/got.csv") == answer(b"a\n8\n").decode().strip()
     wait(machine.path("/srv/bulkgpt/sender/archive/sent.csv").exists, "the original is in the archive")
+    for refused in ("rm /outbox/sent.csv", "put /root/sent.csv /outbox/x.csv", "put /root/sent.csv /x.csv", "ls /etc"):
+        assert sftp(host, refused).returncode != 0, refused
+
+    assert sftp(host, "put /root/private.csv /inbox/private.csv").returncode == 0
+    wait(lambda: "private.csv" in machine.does("bulkgpt-watchd", "status"), "it is told")
+    assert "unreadable" in machine.does("bulkgpt-watchd", "status")
+    assert sftp(host, "chmod 640 /inbox/private.csv").returncode == 0
+    host.result("private.csv", "/home/sender")
 
 
-def test_what_was_installed_can_be_removed(host: Host) -> None:
+@pytest.fixture(scope="module")
+def wheelhouse(host: Host) -> None:
+    """Collect the packages as the page says, for the Python that the machine has."""
+    machine, (download,) = host.machine, blocks(section(PAGE, "## The program"), "console")[1:2]
+    version = machine.does("python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+    _, _, arguments = download.strip().removeprefix("$ python3 ").partition(" download ")
+    words = [*shlex.split(arguments)[:-1], str(machine.path("/opt/wheelhouse"))]
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--python-version={version}")
+    subprocess.run([*pip, *words], cwd=ROOT, check=True)
+
+
+@pytest.mark.usefixtures("wheelhouse")
+def test_the_program_is_installed_by_pip_and_replaces_the_one_that_runs(host: Host) -> None:
+    machine = host.machine
+    make, _, install, link = commands("## The program", 0)
+    (offline,) = commands("## The program", 2)
+    machine.types("systemctl stop bulkgpt-watchd; rm -r /opt/bulkgpt-watchd")
+    for line in (make, offline.replace(" wheelhouse ", " /opt/wheelhouse "), install, link):
+        machine.types(line)
+    assert [*machine.path("/opt/bulkgpt-watchd/lib").glob("python3*/site-packages/bulkgpt_watchd/__init__.py")] != []
+    assert machine.types("pip=/opt/bulkgpt-watchd/bin/pip; $pip check") == "No broken requirements found."
+    assert machine.does("bulkgpt-watchd", "--version") == f"bulkgpt-watchd {bulkgpt_watchd.__version__}"
+    machine.path(CONFIG).write_text(host.config)
+    machine.types("systemctl start bulkgpt-watchd")
+    host.drop("by-pip.csv", b"a\n10\n")
+    assert host.result("by-pip.csv") == answer(b"a\n10\n")
+
+
+@pytest.mark.usefixtures("wheelhouse")
+def test_what_was_installed_can_be_upgraded_and_removed(host: Host) -> None:
     machine = host.machine
     for line in commands("## Upgrade", 0):
-        if "pip" not in line:  # no network
-            machine.types(line)
+        machine.types(f"export PIP_NO_INDEX=1 PIP_FIND_LINKS=/opt/wheelhouse; {line}")  # there is no network
     assert host.show("ActiveState") == ["active"]
     for line in commands("## Uninstall", 0):
         machine.types(line)
