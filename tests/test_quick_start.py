@@ -22,7 +22,7 @@ import yaml
 
 import bulkgpt_watchd
 from bulkgpt_watchd.sandbox import Sandbox, SandboxOptions
-from tests.pages import README, ROOT, blocks, section
+from tests.pages import PAGES, README, ROOT, blocks, section
 from tests.terminal import on_terminal
 
 INSTALL, INIT, CONFIG, RUN, DROP, RESULT = blocks(section(README, "## Use it"), "console", "yaml")
@@ -76,6 +76,14 @@ async def answer(block: str, home: Path, answers: list[tuple[str, str]]) -> None
     assert code == 0, shown
 
 
+async def as_cron(home: Path) -> int:
+    """Do the line of the crontab that docs/operating.md has, with the little that cron gives a command."""
+    (line,) = blocks(section(PAGES["docs/operating.md"], "## From cron, without a daemon"), "crontab")
+    bare = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    command = line.split(maxsplit=5)[5].replace("\\%", "%")
+    return await (await asyncio.create_subprocess_exec("sh", "-c", command, cwd=home, env=bare)).wait()
+
+
 async def wait_for(text: str, file: Path) -> None:
     async with asyncio.timeout(LONGEST_S):
         while text not in file.read_text():  # noqa: ASYNC110  # another process writes it
@@ -119,7 +127,11 @@ async def test_what_the_readme_tells_to_type_takes_a_file_there_and_back(tmp_pat
             os.killpg(daemon.pid, signal.SIGINT)  # as Ctrl-C does
             output, _ = await daemon.communicate()
 
-    assert daemon.returncode == 0
+        assert daemon.returncode == 0
+        (tmp_path / "bulkgpt/leads/inbox/by-cron.csv").write_text("Input_1\nthird\n")
+        assert await as_cron(tmp_path) == 0
+
+    assert (tmp_path / "bulkgpt/leads/outbox/by-cron.csv").read_text().endswith("third,Result for third\n")
     assert is_as_shown(output.decode().partition(NEXT)[0], commands(RUN)[0][1])
     assert (tmp_path / "bulkgpt/leads/outbox/orders.csv").read_text().endswith("second,Result for second\n")
 
