@@ -254,6 +254,27 @@ def test_the_reasons_that_are_explained_are_those_that_the_code_tells() -> None:
     assert [reason for reason in reasons if reason not in texts and not any(reason in one for one in of_kernel)] == []
 
 
+@pytest.mark.parametrize(
+    ("exception", "head"), [("Unusable", ("reason", "what to do")), ("StateUnusable", ("message", "what to do"))]
+)
+def test_what_keeps_a_route_or_the_state_from_use_is_explained(exception: str, head: tuple[str, str]) -> None:
+    explained = [code for row in table(TROUBLE, *head) for code in codes(row[0])]
+    told = [
+        "".join(
+            part.value
+            for part in ast.walk(node.args[0])
+            if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        )
+        for tree in MODULES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == exception and node.args
+    ]
+    texts = [text for text in told if len(text.split()) > 1]  # the others hand on what SQLite says
+
+    assert len(texts) > 3
+    assert [text for text in texts if not any(code in text for code in explained)] == []
+
+
 def test_what_needs_a_restart_is_told() -> None:
     (item,) = re.findall(r"- These take effect only after a restart.+?(?=\n\n|\n- )", PAGES[OPERATING], re.DOTALL)
 
