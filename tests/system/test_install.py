@@ -104,13 +104,13 @@ def start_sshd(host: Host) -> str:
         shutil.copytree(f"/etc/{folder}", machine.path(f"/etc/{folder}"))
     machine.types("install -D /usr/share/openssh/sshd_config -t /etc/ssh; mkdir /etc/ssh/sshd_config.d; ssh-keygen -A")
     machine.types("useradd --system --home-dir /run/sshd --shell /usr/sbin/nologin sshd; systemctl start ssh")
-    machine.types("ssh-keygen -q -t ed25519 -N '' -f /root/key")
-    return machine.does("cat", "/root/key.pub")
+    machine.types("install -d /var/client; ssh-keygen -q -t ed25519 -N '' -f /var/client/key")
+    return machine.does("cat", "/var/client/key.pub")
 
 
 def sftp(host: Host, *lines: str) -> subprocess.CompletedProcess[str]:
     """Do these lines as the sender; the first that fails ends it."""
-    options = ("-i", "/root/key", "-o", "StrictHostKeyChecking=accept-new", "-b", "-")
+    options = ("-i", "/var/client/key", "-o", "StrictHostKeyChecking=accept-new", "-b", "-")
     command = ("sftp", "-q", *options, "sender@127.0.0.1")
     return host.machine.run(*command, given="".join(f"{line}\n" for line in lines))
 
@@ -130,18 +130,25 @@ def test_a_sender_uploads_by_sftp_and_fetches_the_result(host: Host) -> None:
     for line in commands("## Routes in other places", 0):
         machine.types(line)
 
-    machine.types("cd /root; printf 'a\\n8\\n' > sent.csv; printf 'a\\n9\\n' > private.csv; chmod 600 private.csv")
-    put = ("put /root/sent.csv /inbox/sent.csv.part", "rename /inbox/sent.csv.part /inbox/sent.csv")
+    machine.types(
+        "cd /var/client; printf 'a\\n8\\n' > sent.csv; printf 'a\\n9\\n' > private.csv; chmod 600 private.csv"
+    )
+    put = ("put /var/client/sent.csv /inbox/sent.csv.part", "rename /inbox/sent.csv.part /inbox/sent.csv")
     assert sftp(host, *put).returncode == 0
     host.result("sent.csv", "/home/sender")
-    got = sftp(host, "get /outbox/sent.csv /root/got.csv", "ls /")
+    got = sftp(host, "get /outbox/sent.csv /var/client/got.csv", "ls /")
     assert (got.returncode, got.stdout.splitlines()[-1].split()) == (0, ["/inbox", "/outbox"]), got
-    assert machine.does("cat", "/root/got.csv") == answer(b"a\n8\n").decode().strip()
+    assert machine.does("cat", "/var/client/got.csv") == answer(b"a\n8\n").decode().strip()
     wait(machine.path("/srv/bulkgpt/sender/archive/sent.csv").exists, "the original is in the archive")
-    for refused in ("rm /outbox/sent.csv", "put /root/sent.csv /outbox/x.csv", "put /root/sent.csv /x.csv", "ls /etc"):
+    for refused in (
+        "rm /outbox/sent.csv",
+        "put /var/client/sent.csv /outbox/x.csv",
+        "put /var/client/sent.csv /x.csv",
+        "ls /etc",
+    ):
         assert sftp(host, refused).returncode != 0, refused
 
-    assert sftp(host, "put /root/private.csv /inbox/private.csv").returncode == 0
+    assert sftp(host, "put /var/client/private.csv /inbox/private.csv").returncode == 0
     wait(lambda: "private.csv" in machine.does("bulkgpt-watchd", "status"), "it is told")
     assert "unreadable" in machine.does("bulkgpt-watchd", "status")
     assert sftp(host, "chmod 640 /inbox/private.csv").returncode == 0
@@ -165,7 +172,7 @@ def test_the_program_is_installed_by_pip_and_replaces_the_one_that_runs(host: Ho
     make, _, install, link = commands("## The program", 0)
     (offline,) = commands("## The program", 2)
     machine.types("systemctl stop bulkgpt-watchd; rm -r /opt/bulkgpt-watchd")
-    for line in (make, offline.replace(" wheelhouse ", " /opt/wheelhouse "), install, link):
+    for line in (make, offline.replace(" wheelhouse/", " /opt/wheelhouse/"), install, link):
         machine.types(line)
     assert [*machine.path("/opt/bulkgpt-watchd/lib").glob("python3*/site-packages/bulkgpt_watchd/__init__.py")] != []
     assert machine.types("pip=/opt/bulkgpt-watchd/bin/pip; $pip check") == "No broken requirements found."
