@@ -120,9 +120,6 @@ class SqliteStore:
         pairs = json.dumps([*states]), json.dumps([*routes])
         return await self._thread.ask(lambda state: reads.next_due(state, *pairs, after), writes=False)
 
-    async def due_by(self, at: float) -> None:
-        await self._thread.ask(lambda state: writes.due_by(state, at), writes=True)
-
     async def query(self, query: Query) -> list[Job]:
         return await self._thread.ask(lambda state: reads.query(state, query), writes=False)
 

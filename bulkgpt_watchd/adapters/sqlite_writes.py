@@ -84,10 +84,6 @@ def accept(
     return tuple(each for each in changes if save(connection, each, at))
 
 
-def due_by(connection: Connection, at: float) -> None:
-    connection.execute("UPDATE jobs SET due_at = :at WHERE due_at > :at", {"at": at})
-
-
 def forget(connection: Connection, jobs: Sequence[Job]) -> list[Job]:
     """Remove rows with their journal; those that were moved on meanwhile stay."""
     return [job for job in jobs if connection.execute(FORGET, (text(job.id), job.revision)).fetchone() is not None]

@@ -163,16 +163,6 @@ def hurried(gate: Gate, now: float) -> Gate:
     return replace(gate, probe_at=now, shut_at=None)
 
 
-def sooner(gate: Gate, at: float) -> Gate:
-    """Try no later than *at*: what waits longer was put off by a clock that was wrong."""
-
-    def held(holds: Mapping[str, Hold]) -> dict[str, Hold]:
-        return {key: replace(hold, try_at=min(hold.try_at, at)) for key, hold in holds.items()}
-
-    probe_at = None if gate.probe_at is None else min(gate.probe_at, at)
-    return replace(gate, probe_at=probe_at, routes=held(gate.routes), workflows=held(gate.workflows))
-
-
 def half(gate: Gate) -> Gate:
     """Open by half: a new epoch, one submit at a time."""
     epoch = gate.epoch + 1

@@ -259,9 +259,6 @@ class Store(Ended, Purse, Protocol):
         What is due already waits for a place, not for the clock.
         """
 
-    async def due_by(self, at: float) -> None:
-        """Let no job fall due later than *at*: one that does was put off by a clock that was wrong."""
-
     async def query(self, query: Query) -> list[Job]:
         """Give the selected jobs, by arrival, the newest first."""
 

@@ -57,7 +57,6 @@ class Discovery:
         scheduler = self.scheduler
         self.notes.facts = await scheduler.outside.store.facts()
         scheduler.passage.load(self.notes.facts)
-        await scheduler.outside.store.due_by(scheduler.passage.latest)
         scheduler.book.counts.update(await scheduler.outside.store.counts())
         await scheduler.lanes.budgets.load()
         scheduler.tend = self.tend

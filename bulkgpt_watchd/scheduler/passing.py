@@ -16,7 +16,6 @@ from bulkgpt_watchd.core.errors import Denied, DiskTrouble, ReplyNotUnderstood, 
 from bulkgpt_watchd.core.events import Accepted, Event, GaveUp
 from bulkgpt_watchd.core.gate import Gate
 from bulkgpt_watchd.core.job import Job
-from bulkgpt_watchd.core.policy import RETRY_AFTER_AT_MOST_S
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.routes import EVERY_ROUTE
 from bulkgpt_watchd.core.shown import rfc3339
@@ -52,14 +51,9 @@ class Passage:
         """Tell whether the gate is shut and nobody answers what is asked to open it."""
         return self.gate.position == "shut" and self.unanswered >= STUCK_FAILURES
 
-    @property
-    def latest(self) -> float:
-        """Say until when anything is put off at most: a start does not believe what a clock that was wrong put off."""
-        return self.outside.clock.now() + max(RETRY_AFTER_AT_MOST_S, self.api.retry.max)
-
     def load(self, facts: dict[str, Any]) -> None:
         """Take over what was written down before."""
-        self.gate = rules.sooner(rules.from_json(facts.get("gate")), self.latest)
+        self.gate = rules.from_json(facts.get("gate"))
         self.pauses = dict(facts.get("pauses") or {})
 
     # --- the gate -----------------------------------------------------------------------------------------------------

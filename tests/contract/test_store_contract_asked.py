@@ -13,16 +13,6 @@ from tests.adapters.open_state import NOW
 from tests.sample_jobs import sample_job, step
 
 
-async def test_no_job_falls_due_later_than_is_said(store: Store) -> None:
-    await store.add([sample_job(f"job{at:05}", due_at=float(at)) for at in (5, 10, 99)])
-    await store.add([sample_job("ended000", state=State.DONE, due_at=None)])
-
-    await store.due_by(10.0)
-
-    due_at = {job.id: job.due_at for job in await store.query(Query())}
-    assert due_at == {"job00005": 5.0, "job00010": 10.0, "job00099": 10.0, "ended000": None}
-
-
 async def test_due_jobs_come_by_time_and_then_by_arrival(store: Store) -> None:
     await store.add(
         [
