@@ -8,6 +8,8 @@ from collections.abc import Generator
 
 import pytest
 
+pytest_plugins = ["tests.reliability.evidence"]
+
 SKIPPED_BY_DESIGN = ("as root", "not as root")
 """How the reason of a skip begins that is right on a complete machine too: permissions do not bind root."""
 
