@@ -11,7 +11,7 @@ $(shell [ -e .venv/.complete ] && $(PYTHON_IN_VENV) -c 'import pip' 2>/dev/null 
     rm -f .venv/.complete .venv/.runtime .venv/.dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system format lock clean
+.PHONY: help demo test test-system reliability format lock clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ test: .venv/.dev ## lint, types and all tests but the heavy beds
 
 test-system: .venv/.dev ## the heavy beds; a missing one says why, and is an error where CI=true
 	$(PYTHON_IN_VENV) -m pytest -q -m system -rs
+
+reliability: .venv/.dev ## run every test that shows a fault, heavy ones too, and write docs/reliability.md from them
+	$(PYTHON_IN_VENV) -m pytest -q -m "fault and not system" -n $(WORKERS) --evidence
+	$(PYTHON_IN_VENV) -m pytest -q -m "fault and system" --evidence
+	$(PYTHON_IN_VENV) -m tests.reliability.page
 
 format: .venv/.dev ## let ruff format the code and fix what it can
 	$(PYTHON_IN_VENV) -m ruff format

@@ -73,6 +73,7 @@ async def test_a_thread_of_the_store_that_is_stuck_does_not(manager: Manager, st
     assert await meals(manager) > 0
 
 
+@pytest.mark.fault("F46")
 async def test_trouble_is_an_answer(manager: Manager) -> None:
     async def full() -> None:
         raise DiskTrouble("the disk is full")

@@ -69,6 +69,7 @@ async def test_status_calls_keep_their_connection() -> None:
     assert server.connections == 1
 
 
+@pytest.mark.fault("F7")
 @both
 async def test_a_refused_connection_is_told_in_plain_words(call: Call) -> None:
     async with make_api(f"http://127.0.0.1:{unused_port()}") as api:
@@ -76,6 +77,7 @@ async def test_a_refused_connection_is_told_in_plain_words(call: Call) -> None:
             await call(api)
 
 
+@pytest.mark.fault("F7")
 @both
 async def test_a_name_that_nobody_knows_is_told_in_plain_words(call: Call) -> None:
     async with make_api("http://bulkgpt.invalid") as api:
@@ -103,6 +105,7 @@ def tls_of(certificate: Path) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.fault("S24")
 @both
 async def test_a_certificate_that_nobody_vouches_for_is_refused(call: Call, certificate: Path) -> None:
     async with Loopback(be_bulkgpt, tls=tls_of(certificate)) as server, make_api(server.url) as api:
@@ -132,6 +135,7 @@ async def test_a_large_body_goes_through_tls_whole(certificate: Path) -> None:
     assert json.loads(server.exchanges[0].body)
 
 
+@pytest.mark.fault("S24")
 async def test_a_certificate_for_another_name_is_refused(certificate: Path) -> None:
     async with (
         Loopback(be_bulkgpt, host="127.0.0.2", tls=tls_of(certificate)) as server,
@@ -141,6 +145,7 @@ async def test_a_certificate_for_another_name_is_refused(certificate: Path) -> N
             await api.status("task-1")
 
 
+@pytest.mark.fault("S24")
 async def test_a_tls_older_than_1_2_is_refused(certificate: Path) -> None:
     context = tls_of(certificate)
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
@@ -156,6 +161,7 @@ async def test_a_ca_file_that_is_none_stops_the_start(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.fault("S15")
 @both
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_of_a_call_is_not_followed_with_the_key(call: Call, status: int) -> None:
@@ -176,6 +182,7 @@ async def test_a_redirect_of_a_call_is_not_followed_with_the_key(call: Call, sta
     assert other.connections == 0
 
 
+@pytest.mark.fault("S18")
 @both
 async def test_the_environment_names_no_proxy(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
@@ -225,6 +232,7 @@ async def test_a_status_call_that_hangs_is_given_up() -> None:
             await api.status("task-1")
 
 
+@pytest.mark.fault("F18", "S20")
 async def test_a_status_answer_that_drips_is_given_up() -> None:
     async def drip(exchange: Exchange) -> None:
         await exchange.read()
@@ -249,6 +257,7 @@ async def test_an_answer_that_is_not_bulkgpts_is_not_understood(body: bytes) -> 
             await api.status("task-1")
 
 
+@pytest.mark.fault("S18")
 async def test_no_cookie_is_kept() -> None:
     async def bake(exchange: Exchange) -> None:
         await exchange.read()
@@ -296,6 +305,7 @@ async def test_a_key_that_cannot_be_read_leaves_the_old_one(error: Exception) ->
     assert server.exchanges[0].headers["x-api-key"] == KEY
 
 
+@pytest.mark.fault("S25")
 @both
 @pytest.mark.parametrize("fate", ["reset", "garbage", "hang", "status"])
 async def test_no_exception_holds_the_key(call: Call, fate: str) -> None:

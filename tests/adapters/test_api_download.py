@@ -40,6 +40,7 @@ def serve(status: int, body: bytes = b"", **headers: str) -> Script:
     return script
 
 
+@pytest.mark.fault("S18")
 async def test_a_result_is_fetched_without_key_or_cookie() -> None:
     async with Loopback(serve(200, RESULT, Set_Cookie="a=1")) as store, make_api(HOME) as api:
         for _ in range(2):
@@ -69,6 +70,7 @@ async def test_a_chunked_result_has_an_end_but_no_length() -> None:
         assert b"".join([block async for block in download.blocks]) == b"a,b\n"
 
 
+@pytest.mark.fault("F16")
 async def test_a_result_without_length_is_told_as_such() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.head(200)
@@ -85,6 +87,7 @@ async def test_an_empty_result_is_left_to_others_to_judge() -> None:
         assert await fetch(api, store.url) == b""
 
 
+@pytest.mark.fault("F14")
 @pytest.mark.parametrize("status", [403, 404, 410])
 async def test_an_expired_link_is_told(status: int) -> None:
     async with Loopback(serve(status, b"<Error/>")) as store, make_api(HOME) as api:
@@ -99,6 +102,7 @@ async def test_any_other_answer_than_200_is_no_result(status: int) -> None:
             await fetch(api, store.url)
 
 
+@pytest.mark.fault("S19")
 async def test_a_compressed_result_is_refused_before_a_byte_is_read() -> None:
     bomb = gzip.compress(b"\0" * 10_000_000)
     async with Loopback(serve(200, bomb, Content_Encoding="gzip")) as store, make_api(HOME) as api:
@@ -171,6 +175,7 @@ async def no_http(exchange: Exchange) -> None:
     await exchange.hang()
 
 
+@pytest.mark.fault("F15")
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -264,6 +269,7 @@ STRANGE = [
 ]
 
 
+@pytest.mark.fault("S16")
 @pytest.mark.parametrize(("url", "words"), STRANGE)
 async def test_a_link_that_is_no_plain_https_url_is_refused(url: str, words: str) -> None:
     async with make_api(HOME, download=replace(NOTHING, allow_http=False)) as api:
@@ -274,6 +280,7 @@ async def test_a_link_that_is_no_plain_https_url_is_refused(url: str, words: str
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.fault("S16")
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "http://example.com/", "https://a@example.com/", ""])
 async def test_a_redirect_is_judged_like_a_link(target: str) -> None:
     rules = replace(EVERYTHING, hosts=("127.0.0.1",))
@@ -312,6 +319,7 @@ PRIVATE = [
 ]
 
 
+@pytest.mark.fault("S16")
 @pytest.mark.parametrize("host", PRIVATE)
 async def test_no_result_is_fetched_from_a_private_or_local_address(host: str) -> None:
     async with make_api(HOME, download=NOTHING, timeout_s=1) as api:
@@ -319,6 +327,7 @@ async def test_no_result_is_fetched_from_a_private_or_local_address(host: str) -
             await fetch(api, f"http://{host}/latest/meta-data/")
 
 
+@pytest.mark.fault("S16")
 @pytest.mark.parametrize(
     "host", ["2130706433", "127.1", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "localhost", "localhost."]
 )
@@ -370,6 +379,7 @@ async def guarded() -> AsyncIterator[tuple[Downloads, Rebinding]]:
         yield Downloads(session, NOTHING, 0.3, SystemClock()), resolver
 
 
+@pytest.mark.fault("S17")
 async def test_a_name_is_judged_by_the_address_that_is_connected_to(guarded: tuple[Downloads, Rebinding]) -> None:
     """Checked while the socket is made, so that no second answer of the name's server comes in between."""
     downloads, resolver = guarded

@@ -93,6 +93,7 @@ async def test_the_server_has_no_json_until_the_point_is_passed(csv: bytes) -> N
     assert len(csv) == 0 or base64.b64decode(whole[len(seen) : -2]) == csv[-(len(csv) % READ_BYTES or READ_BYTES) :]
 
 
+@pytest.mark.fault("F23", "S11")
 @pytest.mark.parametrize("other", [b"Input_1\n1\n3\n", b"Input_1\n1\n", b"Input_1\n1\n2\n3\n", b"", LARGE], ids=len)
 async def test_other_bytes_than_the_checked_ones_are_never_sent_whole(other: bytes, pass_point: PassPoint) -> None:
     checked = b"Input_1\n1\n2\n"
@@ -225,6 +226,7 @@ async def test_a_task_id_is_taken_whatever_the_code_and_the_time() -> None:
         assert await api.submit(upload_of(LARGE), PassPoint()) == "task-7"
 
 
+@pytest.mark.fault("F7")
 @pytest.mark.parametrize("is_reset", [True, False])
 @pytest.mark.parametrize("after", [0, 30, 300_000])
 async def test_a_connection_lost_before_the_point_is_certainly_not_accepted(
@@ -311,6 +313,7 @@ async def answer_503(exchange: Exchange) -> None:
     await exchange.reply(503)
 
 
+@pytest.mark.fault("F6")
 @pytest.mark.parametrize(
     "script",
     [
@@ -350,6 +353,7 @@ async def test_a_code_says_enough_where_the_body_is_cut(pass_point: PassPoint) -
     assert caught.value.retry_after_s == 7
 
 
+@pytest.mark.fault("F18")
 async def test_a_peer_that_stops_reading_is_given_up_before_the_point(pass_point: PassPoint) -> None:
     stop = asyncio.Event()
 

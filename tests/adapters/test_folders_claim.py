@@ -76,6 +76,7 @@ def test_a_file_that_is_gone_cannot_be_claimed(bed: Bed) -> None:
         bed.claim(settled)
 
 
+@pytest.mark.fault("F22")
 def test_a_file_that_changed_stays_where_it_is(bed: Bed) -> None:
     settled = put(bed.inbox / "orders.csv")
     put(bed.inbox / "orders.csv", b"longer than before")
@@ -85,6 +86,7 @@ def test_a_file_that_changed_stays_where_it_is(bed: Bed) -> None:
     assert names(bed.work) == set()
 
 
+@pytest.mark.fault("F23")
 def test_what_a_writer_adds_after_the_look_is_told_by_the_stamp(bed: Bed) -> None:
     settled = put(bed.inbox / "orders.csv", b"a\n")
     with (bed.inbox / "orders.csv").open("ab") as writer:
@@ -94,6 +96,7 @@ def test_what_a_writer_adds_after_the_look_is_told_by_the_stamp(bed: Bed) -> Non
     assert claimed == stamp(bed.work / WORK_NAME)
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EBUSY, errno.ETXTBSY, errno.ESTALE, errno.EAGAIN])
 @pytest.mark.parametrize("call", ["open", "rename_noreplace"])
 def test_a_file_in_use_waits(bed: Bed, code: int, call: str) -> None:
@@ -186,6 +189,7 @@ def test_what_is_no_file_any_more_is_not_opened(bed: Bed, what: str) -> None:
     assert names(bed.work) == set()
 
 
+@pytest.mark.fault("S2")
 @pytest.mark.parametrize("what", ["link", "fifo", "file"])
 def test_what_was_exchanged_after_it_was_opened_goes_back(bed: Bed, what: str) -> None:
     put(bed.inbox / "held", b"")  # keeps the inode's number from being given out again

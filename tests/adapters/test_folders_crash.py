@@ -164,6 +164,7 @@ def sweep(case: Case, errors: Mapping[str, int], near: Path, far: Path | None = 
     raise AssertionError
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize("errors", FILE_SYSTEMS.values(), ids=FILE_SYSTEMS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_death_at_any_step_is_made_good_by_a_repeat(case: Case, errors: Mapping[str, int]) -> None:
@@ -171,6 +172,7 @@ def test_a_death_at_any_step_is_made_good_by_a_repeat(case: Case, errors: Mappin
         assert sweep(case, errors, disk) >= 4
 
 
+@pytest.mark.fault("F35")
 @pytest.mark.parametrize("errors", FILE_SYSTEMS.values(), ids=FILE_SYSTEMS)
 def test_a_death_between_two_file_systems_is_made_good_too(tmp_path: Path, errors: Mapping[str, int]) -> None:
     with other_disk(tmp_path) as disk:

@@ -43,6 +43,7 @@ def test_an_inbox_may_be_reached_by_links_that_root_or_we_made(inbox: Path) -> N
         assert look(inbox / way).files == {"x.csv": settled}
 
 
+@pytest.mark.fault("S5", "S14")
 @needs_two_users
 def test_a_link_of_somebody_else_leads_nowhere(inbox: Path) -> None:
     (inbox / "real").mkdir()

@@ -48,6 +48,7 @@ def test_regular_files_that_match_are_seen_as_they_are(inbox: Path) -> None:
     assert not seen.unreadable
 
 
+@pytest.mark.fault("F32", "S8")
 @pytest.mark.parametrize(
     "name",
     [
@@ -73,6 +74,7 @@ def test_known_files_are_only_looked_at_for_being_there(inbox: Path) -> None:
     assert "old.csv" not in {about for _, about in kernel.calls}
 
 
+@pytest.mark.fault("S1", "S3")
 def test_what_is_no_regular_file_is_told_and_not_opened(inbox: Path) -> None:
     os.symlink("/etc/passwd", inbox / "link.csv")
     os.symlink("nowhere", inbox / "dangling.csv")
@@ -95,6 +97,7 @@ def test_what_is_no_regular_file_is_told_and_not_opened(inbox: Path) -> None:
     assert not seen.files
 
 
+@pytest.mark.fault("S3")
 @needs_two_users
 def test_a_device_is_told(inbox: Path) -> None:
     os.mknod(inbox / "zero.csv", stat.S_IFCHR | 0o666, os.makedev(1, 5))
@@ -137,6 +140,7 @@ def test_a_file_in_trouble_stops_no_other(inbox: Path, code: int) -> None:
     assert seen.unreadable.keys() == {"one.csv"}
 
 
+@pytest.mark.fault("F32")
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EHOSTDOWN, errno.ENOTCONN])
 def test_trouble_of_the_whole_place_marks_no_file(inbox: Path, code: int) -> None:
     put(inbox / "one.csv")
@@ -144,6 +148,7 @@ def test_trouble_of_the_whole_place_marks_no_file(inbox: Path, code: int) -> Non
         look(inbox, kernel=Failing({"stat": code}))
 
 
+@pytest.mark.fault("S2")
 def test_a_file_that_vanishes_or_turns_into_a_link_is_simply_absent(inbox: Path) -> None:
     put(inbox / "one.csv")
     vanishing = Interrupted(lambda name, _: name == "stat", (inbox / "one.csv").unlink)
@@ -166,6 +171,7 @@ def test_a_missing_inbox_is_no_empty_one(inbox: Path) -> None:
         look(inbox / "gone")
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize("code", [errno.EHOSTDOWN, errno.EIO, errno.ESTALE])
 def test_a_dead_share_is_no_empty_inbox(inbox: Path, code: int) -> None:
     with pytest.raises(DiskTrouble, match="cannot look into"):
@@ -224,6 +230,7 @@ def test_a_linked_folder_is_not_entered(inbox: Path) -> None:
     assert seen.ignored == {"loop.csv": "is a symbolic link"}
 
 
+@pytest.mark.fault("S5")
 def test_a_folder_that_turns_into_a_link_is_not_entered(inbox: Path) -> None:
     with memory_disk() as foreign:
         put(foreign / "x.csv")

@@ -103,6 +103,7 @@ def test_a_move_replaces_nothing(bed: Bed, errors: Mapping[str, int], content: b
     assert names(bed.archive) == {"orders.csv"}
 
 
+@pytest.mark.fault("S14")
 def test_a_link_in_the_way_is_neither_followed_nor_replaced(bed: Bed) -> None:
     put(bed.source, b"xxxx")
     put(bed.archive / "victim", b"xxxx")
@@ -168,6 +169,7 @@ def test_an_archive_that_takes_nothing_is_trouble(near: Bed, code: int) -> None:
 # --- Across file systems ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F35")
 def test_the_copy_is_whole_and_on_disk_before_the_source_goes(far: Bed) -> None:
     put(far.source, b"x" * 3_000_000)
     archive = os.open(far.archive, os.O_RDONLY)
@@ -231,6 +233,7 @@ def test_a_source_that_was_replaced_while_it_was_copied_is_not_removed(far: Bed)
     assert far.source.read_bytes() == b"second"
 
 
+@pytest.mark.fault("F34")
 def test_a_file_system_that_keeps_no_modes_gets_the_file_all_the_same(far: Bed) -> None:
     put(far.source, b"x")
     far.move(Failing({"fchmod": errno.EPERM, "utime": errno.EPERM}))

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ EVERY_NAME = (
 DONE = "{name}.ok"
 
 
+@pytest.mark.fault("S7")
 @settings(deadline=None, max_examples=150)
 @given(EVERY_NAME, st.sampled_from(["", "sub/"]), st.booleans())
 def test_every_name_goes_all_the_way(name: str, sub: str, has_marker: bool) -> None:

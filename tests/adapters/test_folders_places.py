@@ -48,6 +48,7 @@ def test_what_is_no_folder_is_no_work(place: Path) -> None:
             LocalFolders().make_work(place / name)
 
 
+@pytest.mark.fault("S26")
 @needs_two_users
 def test_a_folder_of_somebody_else_is_no_work(place: Path) -> None:
     (place / "work").mkdir()
@@ -103,6 +104,7 @@ def test_a_probe_leaves_nothing_and_removes_what_a_killed_one_left(place: Path) 
     assert names(place) == {"orders.csv"}
 
 
+@pytest.mark.fault("F47")
 def test_a_missing_right_is_told_with_folder_and_user(place: Path) -> None:
     expected = (
         rf"^{place} is not writable: cannot create files in it: permission denied for user nobody \(uid 65534\), "

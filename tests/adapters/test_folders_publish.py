@@ -98,6 +98,7 @@ def test_a_result_is_on_disk_before_and_after_it_appears(outbox: Path, errors: M
     assert not kernel.unsynced
 
 
+@pytest.mark.fault("F4")
 def test_publishing_again_changes_nothing_even_when_the_result_was_fetched(outbox: Path) -> None:
     put(outbox / TEMP)
     folders = LocalFolders()
@@ -109,6 +110,7 @@ def test_publishing_again_changes_nothing_even_when_the_result_was_fetched(outbo
     assert names(outbox) == set()
 
 
+@pytest.mark.fault("F34")
 @pytest.mark.parametrize("errors", FILE_SYSTEMS.values(), ids=FILE_SYSTEMS)
 def test_publishing_replaces_nothing(outbox: Path, errors: Mapping[str, int]) -> None:
     put(outbox / TEMP, b"ours")
@@ -142,6 +144,7 @@ def test_a_publication_whose_answer_was_lost_was_done(
     assert (outbox / "orders.csv").read_bytes() == b"ours"
 
 
+@pytest.mark.fault("F38")
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM])
 @pytest.mark.parametrize("call", ["open", "write", "fsync"])
 def test_a_full_or_failing_disk_is_told_as_such(outbox: Path, code: int, call: str) -> None:
@@ -165,6 +168,7 @@ def test_a_target_that_is_given_up_writes_nothing_more(outbox: Path) -> None:
     assert target.closed
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize("code", [errno.EBUSY, errno.ESTALE, errno.EAGAIN])
 def test_a_busy_outbox_waits(outbox: Path, code: int) -> None:
     put(outbox / TEMP)
@@ -172,6 +176,7 @@ def test_a_busy_outbox_waits(outbox: Path, code: int) -> None:
         LocalFolders(Failing({"rename_noreplace": code})).publish(outbox, TEMP, "orders.csv")
 
 
+@pytest.mark.fault("F40")
 def test_short_writes_are_written_on(outbox: Path) -> None:
     folders, content = LocalFolders(Short()), bytes(range(256)) * 100
     target = folders.create(outbox, TEMP, None, None)
@@ -202,6 +207,7 @@ def test_without_a_mode_a_file_gets_the_usual_one(outbox: Path) -> None:
     assert mode_of(outbox / TEMP) == mode_of(outbox / "small") == mode_of(outbox / "any")
 
 
+@pytest.mark.fault("S13")
 def test_with_a_mode_a_file_is_private_until_it_is_whole(outbox: Path) -> None:
     folders = LocalFolders()
     target = folders.create(outbox, TEMP, 0o664, None)
@@ -246,6 +252,7 @@ def test_a_missing_outbox_is_not_made(outbox: Path) -> None:
         LocalFolders().publish(outbox / "gone", TEMP, "orders.csv")
 
 
+@pytest.mark.fault("S5")
 def test_a_linked_sub_folder_leads_nowhere(outbox: Path) -> None:
     """A user who may write to the outbox points a sub-folder elsewhere."""
     os.symlink("/etc", outbox / "sub")

@@ -50,6 +50,7 @@ def test_a_missing_work_folder_is_no_vanished_file(work: Path) -> None:
         LocalFolders().open_source(work / "gone", ("plain",))
 
 
+@pytest.mark.fault("F40")
 def test_short_reads_are_read_on_and_errors_are_ours(work: Path) -> None:
     put(work / "plain", b"0123456789")
 

@@ -87,6 +87,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.fault("S7", "S28")
 @pytest.mark.parametrize(("name", "shown"), NAMES)
 def test_whatever_a_file_is_called_the_line_is_json(stream: io.StringIO, name: bytes, shown: str) -> None:
     configure(stream)
@@ -154,6 +155,7 @@ def test_a_traceback_is_one_text_in_one_line(lines: Lines) -> None:
     assert line["exception"].endswith("ValueError: bad \\x1b[2J name \\xe4")
 
 
+@pytest.mark.fault("S25")
 def test_a_secret_is_shown_nowhere(stream: io.StringIO, lines: Lines) -> None:
     """The last defence: the program does not log it in the first place."""
     log.hide(SECRET)

@@ -52,6 +52,7 @@ async def test_a_state_that_was_stopped_is_one_file_and_its_lock(path: Path) -> 
     assert sorted(os.listdir(path.parent)) == ["state.db", "state.db.lock"]
 
 
+@pytest.mark.fault("S26")
 async def test_only_owner_and_group_may_read_a_state(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
@@ -127,6 +128,7 @@ def hurt(path: Path) -> None:
 DAMAGES = [truncate, zero, garble, cut, hurt]
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_state_is_refused_and_left_as_it_is(path: Path, damage: Callable[[Path], None]) -> None:
     damage(path)
@@ -156,6 +158,7 @@ def test_a_reader_refuses_a_damaged_state(path: Path, damage: Callable[[Path], N
         state.counts()
 
 
+@pytest.mark.fault("F41")
 async def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with closing(sqlite3.connect(path)) as other:
@@ -170,6 +173,7 @@ async def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_
     assert path.read_bytes() == before
 
 
+@pytest.mark.fault("F41")
 async def test_a_log_without_its_state_is_no_new_start(path: Path) -> None:
     path.rename(path.with_name("state.db-wal"))
 
@@ -227,6 +231,7 @@ async def test_a_migration_that_fails_leaves_the_old_state(path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.fault("F41")
 async def test_a_newer_state_is_refused_with_both_versions(path: Path) -> None:
     upgrade(path)
 

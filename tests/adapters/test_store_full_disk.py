@@ -42,6 +42,7 @@ async def fill_and_go_on(folder: Path) -> None:
         assert len(state.query(Query())) == added > 10
 
 
+@pytest.mark.fault("F36")
 @pytest.mark.skipif(os.geteuid() != 0, reason="not as root: mounts a small file system")
 def test_a_disk_that_is_really_full_is_waited_out(tmp_path: Path) -> None:
     script = f"mount -t tmpfs -o size=3m small {tmp_path} && exec {sys.executable} -m {__name__} {tmp_path}"

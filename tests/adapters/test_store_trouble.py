@@ -84,6 +84,7 @@ def no_file_may_grow_beyond(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.fault("F38")
 async def test_an_input_output_error_is_told_and_waited_out(store: SqliteStore, path: Path) -> None:
     log_bytes = os.path.getsize(f"{path}-wal")
 

@@ -154,6 +154,7 @@ async def test_a_folder_that_is_a_link_is_watched(
     await assert_rung(rings)
 
 
+@pytest.mark.fault("F43")
 async def test_a_folder_that_was_replaced_rings_again_once_it_is_armed_anew(
     doorbell: Doorbell, rings: Rings, inbox: Path
 ) -> None:
@@ -187,6 +188,7 @@ async def test_a_folder_that_cannot_be_watched_says_why(doorbell: Doorbell, ring
     await assert_rung(rings)
 
 
+@pytest.mark.fault("F43")
 async def test_a_limit_of_the_kernel_is_named(doorbell: Doorbell, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more() -> None:
         raise OSError(errno.EMFILE, "inotify instance limit reached")
@@ -197,6 +199,7 @@ async def test_a_limit_of_the_kernel_is_named(doorbell: Doorbell, inbox: Path, m
     assert "fs.inotify.max_user_instances" in reason
 
 
+@pytest.mark.fault("F43")
 async def test_a_warning_of_the_library_rings_for_all(doorbell: Doorbell, rings: Rings, tmp_path: Path) -> None:
     """It is how an overflow is told, and all that is told of it."""
     for route in ("leads", "orders"):

@@ -100,6 +100,7 @@ def test_each_mistake_is_told_with_its_place(mistakes_of: MistakesOf, text: str,
     assert mistakes_of(text + ROUTE) == [mistake]
 
 
+@pytest.mark.fault("S24")
 @pytest.mark.parametrize(
     ("address", "fault"),
     [

@@ -56,6 +56,7 @@ def test_an_inbox_in_a_recursive_inbox_is_refused(mistakes_of: MistakesOf, setti
     assert len(settings_of("routes:\n" + route("a", "folder: /a") + inner).routes) == 2
 
 
+@pytest.mark.fault("S8")
 @pytest.mark.parametrize("key", ["outbox", "error", "archive"])
 @pytest.mark.parametrize("below", ["", "/sub/sub"])
 def test_what_is_put_out_may_not_come_in_again(mistakes_of: MistakesOf, key: str, below: str) -> None:
@@ -69,6 +70,7 @@ def test_what_is_put_out_may_not_come_in_again(mistakes_of: MistakesOf, key: str
     ]
 
 
+@pytest.mark.fault("S8")
 def test_a_ring_over_several_routes_is_refused_by_real_path(mistakes_of: MistakesOf, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name / "inbox").mkdir(parents=True)

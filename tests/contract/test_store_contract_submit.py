@@ -136,6 +136,7 @@ async def test_an_accepted_submit_is_written(store: Store) -> None:
     assert await store.get(job.id) == accepted(job).new
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("holds", [{"task_id": "t1"}, {"task_id": "t2", "earlier_task_ids": ("t0", "t1")}])
 async def test_whoever_holds_the_task_id_is_changed_together_with_it(store: Store, holds: dict[str, str]) -> None:
     holder = sample_job("holder00", state=State.SUBMITTED, route="other", **holds)

@@ -73,6 +73,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.fault("F6")
 @settings(max_examples=500)
 @given(st.integers(1, 8), STEPS)
 def test_one_outage_costs_at_most_two_doubts_more_than_submits_at_once(

@@ -22,6 +22,7 @@ def size(name: str) -> int:
     return len(os.fsencode(name))
 
 
+@pytest.mark.fault("S28")
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
@@ -38,6 +39,7 @@ def test_a_shown_name_is_one_harmless_line(name: str, shown: str) -> None:
     assert names.printable(name) == shown
 
 
+@pytest.mark.fault("S7")
 @given(EVERY_NAME)
 def test_every_name_can_be_shown_and_showing_twice_is_showing_once(name: str) -> None:
     shown = names.printable(name)

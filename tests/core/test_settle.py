@@ -128,6 +128,7 @@ def test_one_busy_file_holds_up_no_other() -> None:
     assert inbox.look(10, a=FILE, b=replace(FILE, bytes=99)) == ["a"]
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("mtime_ns", [-1, 978_307_200 * 10**9, 4_300_000_000 * 10**9, 2**62])
 def test_an_mtime_is_never_compared_with_a_clock(mtime_ns: int) -> None:
     """Senders set 2001 and 2106."""

@@ -36,6 +36,7 @@ def outcome(blocks: Iterable[bytes], rules: Rules) -> Facts | tuple[str, int | N
         return refused.code, refused.line, str(refused)
 
 
+@pytest.mark.fault("S12")
 @pytest.mark.parametrize(
     ("start", "block"),
     [
@@ -58,6 +59,7 @@ def test_an_endless_record_is_refused_before_it_fills_the_memory(start: bytes, b
     assert peak < 20 * lines.MAX_RECORD_CHARS
 
 
+@pytest.mark.fault("S12")
 def test_memory_does_not_grow_with_the_file() -> None:
     blocks = itertools.chain([b"a,b\n"], itertools.repeat(b"1,some longer text\n" * 3_000, 200))
     tracemalloc.start()
@@ -143,6 +145,7 @@ def test_what_is_told_does_not_depend_on_the_blocks(data: bytes, sizes: list[int
         assert outcome([data], rules) == outcome(cut(data, sizes), rules)
 
 
+@pytest.mark.fault("S12")
 @CALM
 @given(st.binary(max_size=200) | ALMOST_CSV, st.sampled_from([Rules(), Rules(check=False), Rules(delimiter=";")]))
 def test_no_bytes_raise_anything_but_a_refusal(data: bytes, rules: Rules) -> None:

@@ -99,6 +99,7 @@ def test_a_status_call_names_the_task() -> None:
     assert json.loads(wire.status_request(TASK_ID)) == {"taskId": TASK_ID}
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize("passed", [True, False])
 def test_a_task_id_means_accepted_whatever_the_code(passed: bool) -> None:
     for code in EVERY_CODE:
@@ -120,6 +121,7 @@ CERTAINLY_NOT = {
 """By code, for bodies that are not BulkGPT's. All others are doubts."""
 
 
+@pytest.mark.fault("F8")
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b"{}", b'{"message": "Forbidden"}'])
 def test_what_is_not_on_the_list_of_certain_refusals_is_a_doubt(body: bytes) -> None:
     for code in EVERY_CODE:
@@ -178,6 +180,7 @@ def test_a_timeout_of_the_server_is_a_doubt_even_with_an_error(code: int) -> Non
     assert isinstance(submitted(reply(code, {"error": "Request timeout"}), passed=False), Unavailable)
 
 
+@pytest.mark.fault("S22")
 @pytest.mark.parametrize("code", [200, 400, 401, 413, 429, 503])
 @pytest.mark.parametrize("task_id", [7, True, [], {}, " ", "a" * 513, "a\nb", "\ud800", "\u202e"])
 def test_a_task_id_that_cannot_be_one_is_a_doubt(code: int, task_id: object) -> None:
@@ -193,6 +196,7 @@ def test_an_empty_task_id_beside_an_error_is_none(task_id: object) -> None:
     assert isinstance(submitted(reply(200, {"taskId": task_id})), OutcomeUnknown)
 
 
+@pytest.mark.fault("F9", "S21")
 @pytest.mark.parametrize("body", HOSTILE)
 @pytest.mark.parametrize("code", [200, 201, 500])
 def test_a_hostile_answer_to_a_submit_is_a_doubt(code: int, body: bytes) -> None:
@@ -206,6 +210,7 @@ def test_a_cut_answer_is_not_read() -> None:
     assert isinstance(polled(Reply(200, {}, body, truncated=True)), ReplyNotUnderstood)
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize(
     ("value", "wait_s"),
     [
@@ -236,6 +241,7 @@ def test_retry_after_is_read_and_bounded(value: str, wait_s: float | None) -> No
             assert answer.retry_after_s == wait_s
 
 
+@pytest.mark.fault("F8")
 def test_a_503_with_retry_after_is_certain_and_without_it_a_doubt() -> None:
     assert isinstance(submitted(reply(503, {"error": "no"}, retry_after="soon")), Unavailable)
     assert isinstance(submitted(reply(503, {"error": "no"})), OutcomeUnknown)
@@ -259,6 +265,7 @@ ANSWERS = st.dictionaries(st.sampled_from(["taskId", "error", "status", "message
 )
 
 
+@pytest.mark.fault("S21")
 @settings(deadline=None)  # other tests share the processors
 @given(st.sampled_from(EVERY_CODE), st.binary() | ANSWERS, st.dictionaries(st.just("retry-after"), st.text()))
 @example(200, b'{"status": {"status": "completed", "totalNumOfTasks": -0.0}}', {})

@@ -10,6 +10,7 @@ from bulkgpt_watchd.core.wire import Phase, TaskStatus
 from tests.core.test_wire import EVERY_CODE, HOSTILE, polled, reply
 
 
+@pytest.mark.fault("F12")
 @pytest.mark.parametrize(
     ("word", "phase"),
     [
@@ -103,6 +104,7 @@ def test_a_status_call_with_a_bad_key_is_denied() -> None:
     assert isinstance(polled(reply(503, {"error": "Invalid API key"})), Unavailable)
 
 
+@pytest.mark.fault("S21")
 @pytest.mark.parametrize("body", HOSTILE)
 def test_a_hostile_answer_to_a_status_call_is_not_understood(body: bytes) -> None:
     assert isinstance(polled(reply(200, body)), ReplyNotUnderstood)
@@ -176,6 +178,7 @@ def test_errors_about_file_task_or_workflow_are_not_about_the_account(text: str)
     assert not wire.is_about_account(text)
 
 
+@pytest.mark.fault("S22")
 def test_a_long_text_is_cut_after_it_was_made_harmless() -> None:
     assert wire.clean("a" * 500) == "a" * 500
     assert wire.clean("a" * 501) == "a" * 499 + "…"

@@ -32,6 +32,7 @@ def without_probes(name: str) -> str | None:
     return None if name == "plain" else "probe"
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", STORIES)
 async def test_a_kill_at_any_boundary_loses_nothing_and_pays_nothing_twice(
@@ -53,6 +54,7 @@ async def test_a_kill_at_any_boundary_loses_nothing_and_pays_nothing_twice(
     record_property("counted: kills at a boundary that left a doubt", doubts)
 
 
+@pytest.mark.fault("F45")
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", ["marker", "two routes", "retry", "503 after all was sent"])
 async def test_a_stop_at_any_boundary_leaves_no_question(
@@ -70,6 +72,7 @@ async def test_a_stop_at_any_boundary_leaves_no_question(
     record_property("counted: graceful stops at a boundary", stops)
 
 
+@pytest.mark.fault("F1")
 @pytest.mark.parametrize("worker", range(4))
 async def test_kills_one_after_the_other_lose_nothing_and_pay_nothing_twice(
     worker: int, new_folder: Callable[[], Path], record_property: Record

@@ -19,8 +19,8 @@ FAULTS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("faults.yaml").
 HEAD = """# What is promised, and what has shown it
 
 Every row is a fault (F) that was put on the real program or its parts, or something that somebody may try (S); beside
-it stand what holds then, the tests that show it, and what they came to in their last run. `make test` runs those that are
-quick, `make test-system` the heavy ones (marked ◆). Written from those runs, not by hand: `make reliability`.
+it stand what holds then, the tests that show it, and what they came to in their last run. `make test` runs the quick
+ones, `make test-system` the heavy ones (marked ◆). Written from those runs, not by hand: `make reliability`.
 """
 
 
@@ -28,11 +28,21 @@ def shown() -> dict[str, list[str]]:
     """Give the tests of each fault, as pytest names them, from the marks in their source."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for test in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef):
-                for row in marks(test):
-                    found[row].append(f"{path.relative_to(ROOT).as_posix()}::{test.name}")
+        for name, test in functions(ast.parse(path.read_text(encoding="utf-8"))):
+            for row in marks(test):
+                found[row].append(f"{path.relative_to(ROOT).as_posix()}::{name}")
     return found
+
+
+def functions(
+    scope: ast.Module | ast.ClassDef, prefix: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield the functions of a module and of its classes, with their names as pytest gives them."""
+    for node in scope.body:
+        if isinstance(node, ast.ClassDef):
+            yield from functions(node, f"{prefix}{node.name}::")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield prefix + node.name, node
 
 
 def marks(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
@@ -88,7 +98,7 @@ def line(row: str, tests: list[str], evidence: dict[str, Any]) -> str:
 
 def figure(test: str, came_to: dict[str, Any]) -> str:
     """Give a test with what its last run came to."""
-    path, _, name = test.partition("::")
+    path, *_, name = test.split("::")
     words = name.removeprefix("test_").replace("_", " ")
     outcomes = [f"{came_to[outcome]} {outcome}" for outcome in OUTCOMES if outcome in came_to]
     counted = [f"{many:,} {what}" for what, many in came_to.get("counted", {}).items()]

@@ -48,6 +48,7 @@ async def of_state(daemon: Daemon, state: State) -> list[Job]:
     return [job for job in await daemon.jobs() if job.state is state]
 
 
+@pytest.mark.fault("S9")
 async def test_files_beyond_the_budget_wait_for_midnight_and_nothing_fails(place: Place) -> None:
     place.route(budget=budget(rows=10), scan_every=600.0)
     drop(place, 4, "a", "b", "c")

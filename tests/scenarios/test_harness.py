@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bulkgpt_watchd.config.route import PollSettings
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.sandbox import answer
@@ -37,6 +39,7 @@ async def test_a_restart_forgets_nothing_and_submits_nothing_twice(place: Place)
     assert len(place.api.accepted) == 1
 
 
+@pytest.mark.fault("F12")
 async def test_a_task_of_a_week_takes_no_time(place: Place) -> None:
     place.route(task_timeout=30 * 86_400.0, scan_every=3_600.0, poll=PollSettings(max=3_600.0))
     place.drop("a.csv", CSV)

@@ -15,6 +15,7 @@ from tests.daemon import Place
 from tests.sample_jobs import sample_job
 
 
+@pytest.mark.fault("F44", "S9")
 async def test_a_flood_on_one_route_does_not_hold_up_another(place: Place) -> None:
     for number in range(300):
         place.drop(f"flood-{number:03}.csv", b"a\n%d\n" % number, "flood")

@@ -56,6 +56,7 @@ async def retry_and_send(place: Place, job_id: str) -> None:
     await daemon.stop()
 
 
+@pytest.mark.fault("F41")
 async def test_an_older_state_makes_a_sent_file_a_doubt_and_never_a_second_post(place: Place, tmp_path: Path) -> None:
     await send_after_a_backup(place, "a.csv", tmp_path / "backup")
 
@@ -76,6 +77,7 @@ async def test_an_older_state_makes_a_sent_file_a_doubt_and_never_a_second_post(
     assert len(place.api.accepted) == 1
 
 
+@pytest.mark.fault("F41")
 async def test_a_deleted_state_leaves_the_route_alone_until_a_person_adopts_it(place: Place, tmp_path: Path) -> None:
     place.drop("sent.csv", CSV)
     place.api.runs_s = 1e9

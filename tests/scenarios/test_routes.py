@@ -56,6 +56,7 @@ async def test_an_outbox_that_vanishes_while_a_task_runs_costs_nothing(place: Pl
     assert len(place.api.accepted) == 1
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize("is_on_network", [False, True])
 async def test_what_was_being_sent_to_a_share_that_is_gone_is_a_doubt_at_once_and_holds_up_nobody(
     place: Place, is_on_network: bool
@@ -96,6 +97,7 @@ async def test_what_was_being_sent_to_a_share_that_is_gone_is_a_doubt_at_once_an
     assert [sent.workflow_id for sent in place.api.accepted] == ["workflow of whole"]
 
 
+@pytest.mark.fault("F31")
 async def test_a_known_route_without_its_marker_is_left_alone_until_adopted(place: Place) -> None:
     daemon = await place.start()
     await daemon.turn()
@@ -189,6 +191,7 @@ async def test_unsent_files_take_the_new_workflow_and_sent_ones_keep_theirs(plac
     assert [submission.workflow_id for submission in place.api.accepted] == ["workflow of leads", "another workflow"]
 
 
+@pytest.mark.fault("F36")
 async def test_the_task_id_of_an_accepted_submit_outlives_a_full_disk(place: Place) -> None:
     place.drop("a.csv", CSV)
     daemon = await place.start()

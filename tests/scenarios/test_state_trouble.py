@@ -118,6 +118,7 @@ async def test_a_check_that_was_told_as_failed_supersedes_what_it_mends(place: P
     assert new.state is State.DONE
 
 
+@pytest.mark.fault("F36")
 async def test_a_full_disk_at_the_point_of_no_return_spends_nothing(place: Place) -> None:
     place.route(budget=BudgetSettings(files_per_day=1))
     place.drop("a.csv", CSV)
@@ -157,6 +158,7 @@ async def test_a_fact_that_could_not_be_written_is_written_later(place: Place) -
     assert (await daemon.store.facts())["health"]["leads"]["reason"] is None
 
 
+@pytest.mark.fault("F37")
 async def test_an_outbox_that_turns_read_only_makes_its_route_unavailable(place: Place) -> None:
     place.drop("a.csv", CSV)
     kernel = Failing({})

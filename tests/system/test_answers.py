@@ -44,6 +44,7 @@ ANSWERS_TO_SUBMIT: dict[str, tuple[Fault, str | None]] = {
 }
 
 
+@pytest.mark.fault("F5", "F8")
 def test_an_answer_to_a_submit_is_taken_for_what_it_proves(bed: Bed) -> None:
     """All go out at once; where doubts shut the gate for good, a person opens it for the next."""
     bed.api |= {"max_concurrent_submits": len(ANSWERS_TO_SUBMIT), "answer_timeout": "2s"}
@@ -106,6 +107,7 @@ FORBIDDEN = {
 }
 
 
+@pytest.mark.fault("F15", "F16", "F17")
 def test_a_result_is_taken_only_when_it_is_whole(bed: Bed) -> None:
     for number, (name, story) in enumerate(FETCHES.items()):
         bed.sandbox.plan(*(replace(fault, workflow=f"workflow of {name}") for fault in story.faults))
@@ -126,6 +128,7 @@ def test_a_result_is_taken_only_when_it_is_whole(bed: Bed) -> None:
     assert len(bed.sandbox.accepted) == len(FETCHES)
 
 
+@pytest.mark.fault("S16")
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_a_result_is_fetched_only_from_where_it_may_be(bed: Bed, name: str) -> None:
     story = FORBIDDEN[name]

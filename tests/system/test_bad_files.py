@@ -134,6 +134,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.fault("S7")
 def test_names_of_any_bytes_go_through_and_come_back(bed: Bed) -> None:
     for number, name in enumerate(HOSTILE):
         bed.drop(name, b"a\n%d\n" % number)
@@ -163,6 +164,7 @@ def test_names_of_any_bytes_go_through_and_come_back(bed: Bed) -> None:
     assert rb"\xff\xfe\x80.csv" in {job["file"].encode() for job in jobs}
 
 
+@pytest.mark.fault("S1", "S3")
 def test_what_is_no_file_or_not_meant_is_left_where_it_is(bed: Bed) -> None:
     bed.route()
     inbox = bed.place("inbox")
@@ -198,6 +200,7 @@ def test_what_is_no_file_or_not_meant_is_left_where_it_is(bed: Bed) -> None:
     listening.close()
 
 
+@pytest.mark.fault("F47")
 @pytest.mark.skipif(os.geteuid() == 0 and not AS_MORTAL, reason="as root without setpriv")
 def test_a_file_that_may_not_be_read_is_left_and_told_until_it_may(bed: Bed) -> None:
     bed.drop("closed.csv", GOOD)
@@ -219,6 +222,7 @@ def test_a_file_that_may_not_be_read_is_left_and_told_until_it_may(bed: Bed) -> 
     assert bed.json("status")["state"] == "ok"
 
 
+@pytest.mark.fault("S11")
 def test_a_file_that_vanishes_from_work_is_told_and_stops_nobody(bed: Bed) -> None:
     bed.api["retry"] = {"min": "1s", "max": "1s"}
     bed.api["base_url"] = "http://127.0.0.1:9"
@@ -235,6 +239,7 @@ def test_a_file_that_vanishes_from_work_is_told_and_stops_nobody(bed: Bed) -> No
     assert bed.files("error").keys() == {"stolen.csv.error.json"}
 
 
+@pytest.mark.fault("F24", "S11")
 def test_a_sender_that_holds_the_claimed_file_open_is_noticed(bed: Bed) -> None:
     """It writes on after the claim: what is submitted is what was checked, and all of it."""
     bed.route(settle="300ms")

@@ -17,6 +17,7 @@ NOBODY = 65534
 needs_rights_to_lose = pytest.mark.skipif(os.geteuid() == 0 and not AS_MORTAL, reason="as root without setpriv")
 
 
+@pytest.mark.fault("F31")
 def test_a_missing_inbox_waits_while_others_go_on_and_returns_by_itself(bed: Bed) -> None:
     bed.route()
     bed.route("more")
@@ -86,6 +87,7 @@ def test_a_missing_folder_that_was_named_is_told_and_one_below_folder_is_made(be
     bed.wait_ended(1)
 
 
+@pytest.mark.fault("F47")
 @needs_rights_to_lose
 @pytest.mark.parametrize("role", ["outbox", "error", "archive", "inbox"])
 def test_a_folder_that_may_not_be_written_waits_until_it_may(bed: Bed, role: str) -> None:
@@ -108,6 +110,7 @@ def test_a_folder_that_may_not_be_written_waits_until_it_may(bed: Bed, role: str
     bed.wait_ended(2)
 
 
+@pytest.mark.fault("F47")
 @pytest.mark.skipif(not AS_MORTAL, reason="not as root: only root can give files to others")
 def test_a_file_that_may_be_read_but_not_moved_is_told_and_stops_no_other(bed: Bed) -> None:
     """A folder with the sticky bit, as /tmp: only its owner may move a file away."""

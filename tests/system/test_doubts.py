@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bulkgpt_watchd.sandbox import Fault, Sandbox, answer
 from tests.system.bed import VENDOR_CSV, Bed
 from tests.system.deciding import fail, refused
@@ -85,6 +87,7 @@ def test_who_or_what_is_not_there_is_66_and_a_wrong_call_is_2(bed: Bed) -> None:
     refused(bed, "adopt", "nowhere", code=66)
 
 
+@pytest.mark.fault("F10")
 def test_one_task_id_for_two_files_holds_both_and_asks(bed: Bed, sandbox: Sandbox) -> None:
     sandbox.plan(Fault(call="status", http_status=503, times="always"))
     sandbox.plan(Fault(call="submit", nth=2, task_id="previous"))

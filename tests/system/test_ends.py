@@ -20,6 +20,7 @@ def claimed(bed: Bed) -> list[str]:
     return sorted(name for name in bed.files("work") if name != "route.json")
 
 
+@pytest.mark.fault("F45")
 def test_term_within_an_upload_loses_nothing(bed: Bed) -> None:
     bed.sandbox.plan(Fault(call="submit", at="middle", body_bytes=1_000_000, delay_s=30))
     bed.api |= {"timeout": "1m", "answer_timeout": "1m"}
@@ -58,6 +59,7 @@ def test_a_hang_up_is_obeyed_from_the_first_line_on(bed: Bed) -> None:
     daemon.wait_for("config.reloaded")
 
 
+@pytest.mark.fault("F45")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_waits_for_an_answer_and_keeps_it(bed: Bed, number: signal.Signals) -> None:
     bed.sandbox.plan(Fault(call="submit", delay_s=2))
@@ -115,6 +117,7 @@ def test_kill_at_any_time_loses_nothing_and_pays_once(bed: Bed) -> None:
     assert sorted(job["file"] for job in jobs) == sorted(contents)
 
 
+@pytest.mark.fault("F45")
 def test_a_second_daemon_on_the_same_state_ends_with_12(bed: Bed) -> None:
     first = bed.start()
     second = bed.start(is_ready=False)
@@ -182,6 +185,7 @@ def test_two_daemons_with_two_states_never_share_a_file(bed: Bed) -> None:
     assert not second.told("job.claimed")
 
 
+@pytest.mark.fault("F41")
 def test_a_state_that_is_no_state_ends_with_74_and_is_left_alone(bed: Bed) -> None:
     (bed.folder / "state").mkdir()
     (bed.folder / "state" / "state.db").write_bytes(b"no database" * 1000)
@@ -194,6 +198,7 @@ def test_a_state_that_is_no_state_ends_with_74_and_is_left_alone(bed: Bed) -> No
     assert bed.command("jobs").returncode == 74
 
 
+@pytest.mark.fault("F41")
 def test_a_lost_state_is_an_unavailable_route_and_no_second_payment(bed: Bed) -> None:
     first = bed.start()
     bed.drop("a.csv")
@@ -206,6 +211,7 @@ def test_a_lost_state_is_an_unavailable_route_and_no_second_payment(bed: Bed) ->
     assert "adopt" in again.told("route.unavailable")[0]["reason"]
 
 
+@pytest.mark.fault("S25", "S27")
 def test_the_environment_of_the_process_holds_no_key_and_the_socket_is_ours_alone(bed: Bed) -> None:
     daemon = bed.start()
     socket = bed.folder / "state" / "control.sock"

@@ -59,6 +59,7 @@ def share(bed: Bed) -> Share:
     return Share(bed)
 
 
+@pytest.mark.fault("F29")
 def test_a_hung_share_stops_its_own_route_only_and_returns_by_itself(bed: Bed, share: Share) -> None:
     daemon = share.start()
     bed.drop("a.csv", b"a\n1\n")
@@ -154,6 +155,7 @@ def hang_before_the_point(bed: Bed, share: Share) -> Daemon:
     return daemon
 
 
+@pytest.mark.fault("F29")
 def test_a_share_that_hangs_at_a_point_of_no_return_holds_up_no_other_route_and_leaves_no_doubt(
     bed: Bed, share: Share
 ) -> None:

@@ -111,12 +111,14 @@ def test_300_files_dropped_at_once_come_back(bed: Bed) -> None:
     many_come_back(bed, 300, 50)
 
 
+@pytest.mark.fault("F44")
 @pytest.mark.system
 @pytest.mark.timeout(1800)
 def test_a_gigabyte_goes_in_constant_memory(bed: Bed) -> None:
     goes_in_constant_memory(bed, 2_500_000, 1500)
 
 
+@pytest.mark.fault("F44")
 @pytest.mark.system
 @pytest.mark.timeout(1800)
 def test_10000_files_dropped_at_once_come_back(bed: Bed) -> None:

@@ -58,6 +58,7 @@ def has_accepted(bed: Bed, files: int) -> bool:
     return len(bed.sandbox.accepted) >= files
 
 
+@pytest.mark.fault("S9")
 def test_no_kill_lets_more_go_than_the_budget(bed: Bed) -> None:
     bed.route(budget={"files_per_day": 12}, hold_backlog=None)
     for number in range(40):

@@ -70,6 +70,7 @@ def disks(bed: Bed) -> Disks:
     return Disks(bed)
 
 
+@pytest.mark.fault("F31")
 def test_a_share_that_is_unmounted_looks_not_like_an_empty_inbox(bed: Bed, disks: Disks) -> None:
     (bed.folder / "share").mkdir()
     daemon = disks.start("mount --bind share leads/inbox")
@@ -89,6 +90,7 @@ def test_a_share_that_is_unmounted_looks_not_like_an_empty_inbox(bed: Bed, disks
     assert len(bed.sandbox.accepted) == 2
 
 
+@pytest.mark.fault("F36")
 def test_an_outbox_that_is_full_keeps_the_paid_result_until_there_is_room(bed: Bed, disks: Disks) -> None:
     content = b"a\n" + b"".join(b"%d %s\n" % (number, b"x" * 90) for number in range(3000))
     daemon = disks.start("mount -t tmpfs -o size=100k none leads/outbox")
@@ -106,6 +108,7 @@ def test_an_outbox_that_is_full_keeps_the_paid_result_until_there_is_room(bed: B
     assert len(bed.sandbox.accepted) == 1
 
 
+@pytest.mark.fault("F31")
 @pytest.mark.parametrize("over", ["leads/inbox", "leads"])
 def test_what_is_mounted_over_a_folder_is_not_taken_for_it(bed: Bed, disks: Disks, over: str) -> None:
     bed.route("more")
@@ -136,6 +139,7 @@ def test_doctor_says_where_the_daemon_sees_another_folder_than_you(bed: Bed, dis
     assert "the running daemon sees another folder than you: outbox;" in done.stdout
 
 
+@pytest.mark.fault("F36")
 def test_an_inbox_whose_disk_is_full_waits_for_room_and_is_told(bed: Bed, disks: Disks) -> None:
     bed.routes[0]["min_free"] = "64KiB"
     daemon = disks.start("mount -t tmpfs -o size=1m none leads/inbox")
@@ -153,6 +157,7 @@ def test_an_inbox_whose_disk_is_full_waits_for_room_and_is_told(bed: Bed, disks:
     assert bed.files("outbox").keys() == {"a.csv"}
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize("role", ["outbox", "archive", "error", "inbox"])
 def test_a_folder_that_turns_read_only_waits_and_goes_on(bed: Bed, disks: Disks, role: str) -> None:
     daemon = disks.start(f"mount --bind leads/{role} leads/{role}")
@@ -182,6 +187,7 @@ def test_a_folder_that_turns_read_only_waits_and_goes_on(bed: Bed, disks: Disks,
     assert len(bed.sandbox.accepted) == 2
 
 
+@pytest.mark.fault("F36")
 @pytest.mark.parametrize("when", ["before the submit", "while the answer is awaited"])
 def test_a_state_whose_disk_is_full_waits_and_pays_once(bed: Bed, disks: Disks, when: str) -> None:
     fill = "dd if=/dev/zero of=state/filler bs=4k 2>/dev/null || true"

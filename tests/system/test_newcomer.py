@@ -80,6 +80,7 @@ def test_the_first_file_goes_there_and_back(bed: Newcomer) -> None:
     assert bed.says("status")[1].startswith(f"bulkgpt-watchd is not running; {start_it}\nBelow is what it knew")
 
 
+@pytest.mark.fault("F48")
 def test_a_wrong_key_is_named_everywhere_shown_nowhere_and_mended(bed: Newcomer) -> None:
     wrong = "wrong-0123456789abcdef"
     bed.set_key(wrong)
@@ -162,6 +163,7 @@ def test_a_wrong_reload_is_refused_with_every_mistake_and_the_old_one_stays(bed:
     bed.wait_ended(2)
 
 
+@pytest.mark.fault("F36")
 @pytest.mark.system
 @pytest.mark.skipif(os.geteuid() != 0 or not can_mount(), reason="not as root: mounts")
 def test_a_full_disk_is_told_loses_nothing_and_goes_on_when_it_is_freed(bed: Newcomer) -> None:

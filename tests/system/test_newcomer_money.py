@@ -124,6 +124,7 @@ def test_a_week_of_history_is_forgotten_and_the_report_still_has_it(bed: Newcome
     assert "is sound" in bed.does("state", "check")
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize("options", [SandboxOptions(key=KEY, preparing_s=0.1, running_s=3.0, finalizing_s=0.1)])
 def test_an_older_copy_of_the_state_makes_a_doubt_and_pays_nothing_twice(bed: Newcomer) -> None:
     daemon = bed.start()

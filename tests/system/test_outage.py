@@ -22,6 +22,7 @@ def content(number: int) -> bytes:
     return b"Input_1\n%d\n" % number
 
 
+@pytest.mark.fault("F5", "F6")
 @pytest.mark.parametrize("has_task", [True, False])
 def test_an_outage_costs_a_few_doubts_and_not_the_inbox(bed: Bed, sandbox: Sandbox, has_task: bool) -> None:
     """Refused, then 502 by a proxy, then back: the doubts are those in flight and two more at most."""
@@ -71,6 +72,7 @@ def test_an_outage_costs_a_few_doubts_and_not_the_inbox(bed: Bed, sandbox: Sandb
         daemon.stop()
 
 
+@pytest.mark.fault("F48")
 def test_a_wrong_key_moves_no_file_and_a_mended_one_needs_no_restart(bed: Bed) -> None:
     bed.set_key("sk-live-of-another-account")
     daemon = bed.start()
@@ -94,6 +96,7 @@ def test_a_wrong_key_moves_no_file_and_a_mended_one_needs_no_restart(bed: Bed) -
     assert bed.json("status")["state"] == "ok"
 
 
+@pytest.mark.fault("F48")
 def test_a_changed_key_is_tried_at_once_after_reload(bed: Bed) -> None:
     bed.api["retry"] = {"min": "10m", "max": "20m"}
     bed.set_key("sk-live-of-another-account")
@@ -129,6 +132,7 @@ def test_trouble_of_the_account_or_the_address_moves_no_file(bed: Bed, name: str
     assert bed.files("error") == {}
 
 
+@pytest.mark.fault("S15")
 def test_no_redirect_of_a_call_with_the_key_is_followed(bed: Bed) -> None:
     with front(bed.sandbox) as elsewhere:
         target = {"Location": f"{elsewhere.url}/status"}

@@ -130,6 +130,7 @@ def test_each_failure_ends_in_error_with_its_reason(bed: Bed) -> None:
         ends_in_error(bed, daemon, jobs[name], story)
 
 
+@pytest.mark.fault("F9")
 @pytest.mark.parametrize("name", DOUBTS)
 def test_a_doubt_ends_in_error_with_its_reason(bed: Bed, name: str) -> None:
     bed.sandbox.plan(on(name, DOUBTS[name].fault))
@@ -207,6 +208,7 @@ WAITED_OUT = {
 }
 
 
+@pytest.mark.fault("F12", "F13", "F14")
 def test_what_passes_is_waited_out(bed: Bed) -> None:
     bed.api["max_concurrent_submits"] = len(WAITED_OUT)
     contents = {name: b"Input_1\n" + b"%d\n" % number * 24 for number, name in enumerate(WAITED_OUT)}
@@ -222,6 +224,7 @@ def test_what_passes_is_waited_out(bed: Bed) -> None:
     assert len(bed.sandbox.accepted) == len(WAITED_OUT)
 
 
+@pytest.mark.fault("F7")
 def test_an_upload_that_breaks_off_is_sent_again(bed: Bed) -> None:
     """Larger than what sockets buffer, so that the break is seen before the last block goes."""
     bed.sandbox.plan(Fault(call="submit", at="start", reset=True))

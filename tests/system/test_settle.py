@@ -19,6 +19,7 @@ def taken_after_s(daemon: Daemon, file: str, since: float) -> float:
     return datetime.fromisoformat(line["ts"]).timestamp() - since
 
 
+@pytest.mark.fault("F22")
 def test_a_file_that_grows_is_not_taken_before_it_is_quiet(bed: Bed) -> None:
     bed.route(settle="1s", scan_every="100ms")
     daemon = bed.start()
@@ -51,6 +52,7 @@ def test_a_file_without_its_last_newline_waits_six_times_as_long(bed: Bed) -> No
     bed.wait_ended(2)
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize("stamp", [978307200, 4294967295], ids=["2001", "2106"])
 def test_the_mtime_is_not_compared_with_the_clock(bed: Bed, stamp: int) -> None:
     bed.route(settle="300ms")
@@ -94,6 +96,7 @@ def test_a_marked_file_is_taken_when_its_marker_comes(bed: Bed) -> None:
     bed.wait_ended(3)
 
 
+@pytest.mark.fault("F33")
 def test_an_empty_file_is_refused_after_its_grace_only(bed: Bed) -> None:
     bed.route(empty_grace="1s", scan_every="100ms")
     daemon = bed.start()

@@ -67,6 +67,7 @@ def test_closed_standard_streams_stop_nothing_and_no_file_takes_their_place(bed:
         assert process.wait(20) == 0
 
 
+@pytest.mark.fault("F40")
 def test_few_descriptors_are_enough(bed: Bed) -> None:
     bed.drop("first.csv")
     bed.start(before=("sh", "-c", 'ulimit -n 64; exec "$@"', "sh"))
@@ -87,6 +88,7 @@ def test_a_relative_configuration_is_found_again_at_reload(bed: Bed) -> None:
     assert bed.json("status")["daemon"]["config"] == str(bed.config_file)
 
 
+@pytest.mark.fault("S27")
 @pytest.mark.skipif(not AS_MORTAL, reason="not as root: only root can give files to others")
 def test_another_user_may_look_where_the_folder_lets_him_and_may_not_act(bed: Bed) -> None:
     daemon = bed.start()
@@ -115,6 +117,7 @@ def test_another_user_may_look_where_the_folder_lets_him_and_may_not_act(bed: Be
     assert {path.name for path in state.iterdir()} <= {"state.db", "state.db.lock"}
 
 
+@pytest.mark.fault("F35")
 def test_outbox_archive_and_error_may_lie_on_other_disks(bed: Bed, other_disk: Path) -> None:
     places = {role: other_disk / role for role in ("outbox", "archive", "error")}
     for place in places.values():
@@ -157,6 +160,7 @@ def test_a_stop_within_once_ends_it_and_the_next_run_goes_on(bed: Bed) -> None:
     assert len(bed.sandbox.accepted) == 1
 
 
+@pytest.mark.fault("S13")
 @pytest.mark.parametrize("umask", ["000", "077"])
 def test_what_is_ours_is_private_and_what_is_theirs_follows_the_umask(bed: Bed, umask: str) -> None:
     bed.start(before=("sh", "-c", f'umask {umask}; exec "$@"', "sh"))
@@ -189,6 +193,7 @@ def test_many_hang_ups_and_commands_at_once_harm_nothing(bed: Bed) -> None:
     assert {job["state"] for job in jobs} == {"done"}
 
 
+@pytest.mark.fault("F26")
 def test_one_name_dropped_again_and_again_is_taken_each_time(bed: Bed) -> None:
     daemon = bed.start()
     contents = [b"a\n%d\n" % number for number in range(25)]
@@ -207,6 +212,7 @@ class TestSlowTasks:
     def options(self) -> SandboxOptions:
         return SandboxOptions(key=KEY, preparing_s=0.2, running_s=1.0, finalizing_s=0.2)
 
+    @pytest.mark.fault("F10")
     def test_spacing_keeps_submits_apart_and_tasks_run_beside_each_other(self, bed: Bed) -> None:
         bed.api["submit_spacing"] = "300ms"
         for number in range(5):

@@ -40,6 +40,7 @@ def test_the_journal_has_json_and_priorities(host: Host) -> None:
     assert json.loads(fields)["PRIORITY"] == "6"
 
 
+@pytest.mark.fault("S25")
 def test_the_key_reaches_the_daemon_and_nobody_else(host: Host) -> None:
     machine, pid = host.machine, host.pid
     process = Path(f"{machine.proc}/{pid}")
@@ -54,6 +55,7 @@ def test_the_key_reaches_the_daemon_and_nobody_else(host: Host) -> None:
     assert KEY not in machine.does("systemctl", "show", UNIT)
 
 
+@pytest.mark.fault("S26")
 def test_it_runs_with_no_more_rights_than_it_needs(host: Host) -> None:
     enter = ("nsenter", "--target", str(host.pid), "--mount", "--setuid", "0")
 
@@ -174,6 +176,7 @@ def test_a_wrong_configuration_starts_nothing_and_is_not_tried_again(host: Host)
     host.machine.does("systemctl", "start", UNIT)
 
 
+@pytest.mark.fault("F45")
 def test_a_daemon_that_hangs_is_killed_and_started_again(host: Host) -> None:
     """With a short watchdog: the unit's would take three minutes."""
     short = "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n"

@@ -55,6 +55,7 @@ def test_a_backlog_at_the_first_start_waits_for_a_person(bed: Bed) -> None:
 # --- the same bytes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F26", "S10")
 def test_the_same_bytes_within_the_window_are_refused_and_name_the_result(bed: Bed) -> None:
     bed.start()
     sha256 = bed.drop("first.csv")
@@ -76,6 +77,7 @@ def test_the_same_bytes_within_the_window_are_refused_and_name_the_result(bed: B
     assert bed.files("error") == {}
 
 
+@pytest.mark.fault("F26")
 def test_of_twins_that_come_together_one_is_paid(bed: Bed) -> None:
     for number in range(4):
         bed.drop(f"{number}.csv")
@@ -101,6 +103,7 @@ def test_the_same_bytes_on_another_route_or_with_submit_are_paid(bed: Bed) -> No
     assert len(bed.sandbox.accepted) == 4
 
 
+@pytest.mark.fault("F26")
 def test_after_the_window_the_same_bytes_are_a_new_order(bed: Bed) -> None:
     bed.route(duplicate_window="1s")
     bed.start()

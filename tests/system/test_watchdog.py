@@ -88,6 +88,7 @@ def has_hung_thread(daemon: Daemon) -> bool:
     return any("fuse" in place or "request_wait" in place for place in waits)
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.system
 @needs_root
 def test_a_share_that_hangs_kills_nobody(bed: Bed, watched: Watched) -> None:

@@ -65,6 +65,7 @@ async def test_the_token_acts_and_who_it_was_is_told() -> None:
     assert site.acts == [("token over HTTP from 127.0.0.1", {"route": "leads"})]
 
 
+@pytest.mark.fault("S27")
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("wrong-token-wrong", 401)])
 async def test_nobody_acts_without_the_token(token: str | None, status: int) -> None:
     async with serving() as site:

@@ -31,6 +31,7 @@ async def test_metrics_have_prometheus_s_type() -> None:
     assert (answer.content, answer.headers["Content-Type"]) == ("jobs 1\n", "text/plain; version=0.0.4")
 
 
+@pytest.mark.fault("S28")
 @pytest.mark.parametrize(
     "words",
     [
