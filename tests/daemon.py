@@ -192,18 +192,18 @@ class Daemon:
 
     async def run_until(self, condition: Callable[[], object], *, within_s: float = WEEK_S) -> None:
         """Run until *condition* holds; fail when it does not *within_s*."""
-        ends_at = self.place.clock.now() + within_s
+        ends_at = self.place.clock.monotonic() + within_s
         for _ in range(STEPS):
             if condition():
                 return
-            assert self.place.clock.now() <= ends_at, f"still not so after {within_s:g} s: {self._numbers()}"
+            assert self.place.clock.monotonic() <= ends_at, f"still not so after {within_s:g} s: {self._numbers()}"
             await self.turn()
         raise AssertionError(f"still not so after {STEPS} steps: {self._numbers()}")
 
     async def run_for(self, seconds: float) -> None:
         """Run for so long."""
-        ends_at = self.place.clock.now() + seconds
-        while (left_s := ends_at - self.place.clock.now()) > 0:
+        ends_at = self.place.clock.monotonic() + seconds
+        while (left_s := ends_at - self.place.clock.monotonic()) > 0:
             await self.turn(left_s)
 
     async def run_to_idle(self, *, within_s: float = WEEK_S) -> None:

@@ -34,6 +34,8 @@ class FakeClock:
 
     def __init__(self, seed: int = 0) -> None:
         self.at = STARTED_AT
+        self.zero_at = STARTED_AT - 1_000.0
+        self.set_by_s = 0.0
         self._ends: list[float] = []
         self._random = random.Random(seed)
 
@@ -42,16 +44,22 @@ class FakeClock:
 
     def monotonic(self) -> float:
         """Give another number than `now`, so that whoever mixes the two is seen."""
-        return self.at - STARTED_AT + 1_000.0
+        return self.at - self.zero_at
+
+    def follow(self) -> float:
+        step_s, self.set_by_s = self.set_by_s, 0.0
+        self.at += step_s
+        self.zero_at += step_s
+        return step_s
 
     async def sleep(self, seconds: float) -> None:
-        ends_at = self.at + max(seconds, 0.0)
+        ends_at = self.monotonic() + max(seconds, 0.0)
         self._ends.append(ends_at)
         try:
             await asyncio.sleep(0)
             while min(self._ends) < ends_at:  # noqa: ASYNC110  # who ends earlier goes on in its next turn
                 await asyncio.sleep(0)
-            self.at = max(self.at, ends_at)
+            self.advance(max(ends_at - self.monotonic(), 0.0))
         finally:
             self._ends.remove(ends_at)
 
@@ -252,13 +260,13 @@ class FakeApi:
     def _accept(self, submission: Submission, task_id: str | None) -> None:
         csv = submission.csv or b""
         submission.task_id = task_id or f"task-{len(self.accepted) + 1:04}"
-        task = FakeTask(submission.task_id, submission.workflow_id, csv, self.clock.now(), self.runs_s)
+        task = FakeTask(submission.task_id, submission.workflow_id, csv, self.clock.monotonic(), self.runs_s)
         self.on_accept(task)
         task.result = task.result or answer(csv, rows_failed=task.rows_failed)
         self.tasks[task.task_id] = task
 
     def _status(self, task: FakeTask) -> TaskStatus:
-        share = min((self.clock.now() - task.accepted_at) / task.runs_s, 1.0) if task.runs_s > 0 else 1.0
+        share = min((self.clock.monotonic() - task.accepted_at) / task.runs_s, 1.0) if task.runs_s > 0 else 1.0
         done = int(share * task.rows)
         if share < 1.0 or task.end == "running":
             return TaskStatus("inProgress", "running", done, max(done - task.rows_failed, 0), task.rows, None)

@@ -6,15 +6,25 @@ import asyncio
 import random
 import time
 
+STEP_S = 2.0
+"""What counts as set: network time steps from 0.128 s on, and slews both clocks below; a second hurts no wait."""
+
 
 class SystemClock:
-    """Be `core.ports.Clock` by the machine's clocks; a step of the wall clock changes nothing here."""
+    """Be `core.ports.Clock` by the machine's clocks."""
 
     def __init__(self) -> None:
         self._wall_at_zero = time.time() - time.monotonic()
 
     def now(self) -> float:
         return self._wall_at_zero + time.monotonic()
+
+    def follow(self) -> float:
+        step_s = time.time() - self.now()
+        if abs(step_s) < STEP_S:
+            return 0.0
+        self._wall_at_zero += step_s
+        return step_s
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -96,6 +96,9 @@ class SqliteStore:
         ended = tuple(jobs)
         return await self._thread.ask(lambda state: writes.forget(state, ended), writes=True)
 
+    async def rebase(self, at: float, by_s: float, longest_s: float) -> None:
+        await self._thread.ask(lambda state: writes.rebase(state, at, by_s, longest_s), writes=True)
+
     async def set_fact(self, key: str, value: Any) -> None:
         content = json.dumps(value)  # now, not in the thread: it may change meanwhile
         await self._thread.ask(lambda state: writes.set_fact(state, key, content), writes=True)

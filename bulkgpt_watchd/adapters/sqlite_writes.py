@@ -22,6 +22,11 @@ ADD_UP = f"""
 INSERT INTO ledger (day, route, workflow_id, {", ".join(AMOUNTS)}) VALUES (?, ?, ?{", ?" * len(AMOUNTS)})
 ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in AMOUNTS)}
 """
+REBASE = """
+UPDATE jobs SET due_at = CASE
+    WHEN changed_at + :by > :at OR due_at + :by > :at + :longest THEN min(due_at + :by, :at) ELSE due_at + :by END
+WHERE due_at IS NOT NULL
+"""
 FORGET = "DELETE FROM jobs WHERE id = ? AND revision = ? RETURNING number"
 
 
@@ -87,6 +92,10 @@ def accept(
 def forget(connection: Connection, jobs: Sequence[Job]) -> list[Job]:
     """Remove rows with their journal; those that were moved on meanwhile stay."""
     return [job for job in jobs if connection.execute(FORGET, (text(job.id), job.revision)).fetchone() is not None]
+
+
+def rebase(connection: Connection, at: float, by_s: float, longest_s: float) -> None:
+    connection.execute(REBASE, {"at": at, "by": by_s, "longest": longest_s})
 
 
 def set_fact(connection: Connection, key: str, content: str) -> None:

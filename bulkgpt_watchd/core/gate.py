@@ -88,6 +88,16 @@ class Gate:
         return None
 
 
+def rebased(gate: Gate, by_s: float, latest: float) -> Gate:
+    """Move what it waits for by *by_s*, but not beyond *latest*: the clock was set."""
+
+    def moved(held: Mapping[str, Hold]) -> dict[str, Hold]:
+        return {key: replace(hold, try_at=min(hold.try_at + by_s, latest)) for key, hold in held.items()}
+
+    probe_at = None if gate.probe_at is None else min(gate.probe_at + by_s, latest)
+    return replace(gate, probe_at=probe_at, routes=moved(gate.routes), workflows=moved(gate.workflows))
+
+
 def accepted(gate: Gate, route: str, workflow_id: str, now: float) -> Gate:
     """Open, unless it is shut: a submit was accepted."""
     gate = replace(

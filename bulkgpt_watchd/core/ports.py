@@ -42,10 +42,13 @@ __all__ = [
 
 
 class Clock(Protocol):
-    """Tell the time. Wall time never jumps while we run: it is the wall time of the start plus monotonic time since."""
+    """Tell the time. Wall time jumps in `follow` only: it is what it was there plus monotonic time since."""
 
     def now(self) -> float:
         """Give Unix seconds UTC."""
+
+    def follow(self) -> float:
+        """Take over a machine's clock that was set; give by how many seconds (0: it was not)."""
 
     def monotonic(self) -> float:
         """Give monotonic seconds."""
@@ -257,6 +260,14 @@ class Store(Ended, Purse, Protocol):
         Tell when the next job in any of the states and routes falls due, later than *after*; None: never.
 
         What is due already waits for a place, not for the clock.
+        """
+
+    async def rebase(self, at: float, by_s: float, longest_s: float) -> None:
+        """
+        Move every `due_at` by *by_s* (no change of a job): the clock was set and shows *at*.
+
+        Shape: what would still wait for more than *longest_s*, or was changed in the future, is due at once.
+        Repeat: with 0, yes.
         """
 
     async def query(self, query: Query) -> list[Job]:

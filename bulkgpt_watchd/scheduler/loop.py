@@ -32,6 +32,7 @@ from bulkgpt_watchd.scheduler.inbox import Inbox
 from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.passing import Passage
 from bulkgpt_watchd.scheduler.telling import Log, of_job
+from bulkgpt_watchd.scheduler.timeline import Timeline
 
 CUT_S = 10.0
 """How long a stop waits for what it cut short: twice as long as removing an unfinished result may take."""
@@ -59,6 +60,9 @@ class Scheduler:
     _epochs: dict[str, int] = field(default_factory=dict)  # the gate's epoch when a submit was started
     _probing: asyncio.Task[None] | None = None
 
+    def __post_init__(self) -> None:
+        self.timeline = Timeline(self.book, self.passage, self.lanes)
+
     @property
     def outside(self) -> Outside:
         """Give the ports."""
@@ -79,11 +83,12 @@ class Scheduler:
     async def step(self) -> float:
         """Do what is due and give the seconds until something else is."""
         self.wake.clear()
+        await self.timeline.follow()
         now = self.outside.clock.now()  # one for the whole step: what falls due within it is later than this
         self._start_looks(now)
         self._start_probe(now)
         await self._start_due(now)
-        return await self._wait(now)
+        return await self.timeline.wait_s(now, self.looking, is_probing=self._probing is not None)
 
     async def guarded_step(self) -> float:
         """Step; after trouble, or a bug of ours, try again later: what is under way must get its end written."""
@@ -281,19 +286,3 @@ class Scheduler:
         for reason, applies in reasons.items():
             if applies:
                 raise NotOurTurn(reason)
-
-    # --- how long -----------------------------------------------------------------------------------------------------
-
-    async def _wait(self, now: float) -> float:
-        gate = self.passage.gate
-        times = [inbox.next_look_at for key, inbox in self.inboxes.items() if key not in self.looking]
-        if gate.probe_at is not None and self._probing is None:
-            times.append(gate.probe_at)
-        times += [hold.try_at for hold in (*gate.routes.values(), *gate.workflows.values()) if hold.try_at > now]
-        times += [pause["until"] for pause in self.passage.pauses.values() if pause["until"] and pause["until"] > now]
-        if (wakes_at := self.lanes.budgets.wakes_at(now)) is not None:
-            times.append(wakes_at)
-        due = await self.outside.store.next_due(list(EFFECTS), list(self.inboxes), after=now)
-        if due is not None:
-            times.append(due)
-        return max(0.0, min(times, default=math.inf) - self.outside.clock.now())

@@ -170,6 +170,15 @@ class Passage:
         await self.outside.store.set_fact("pauses", self.pauses)
         self.log("route.paused", "warning", route=route, reason=reason, until=rfc3339(until))
 
+    async def rebase(self, at: float, by_s: float) -> None:
+        """Move what gate and pauses wait for by *by_s*: the clock was set and shows *at*. Repeat: with 0, yes."""
+        await self.set_gate(rules.rebased(self.gate, by_s, at + self.api.retry.max))
+        timed = [pause for pause in self.pauses.values() if pause["until"] is not None]
+        for pause in timed:
+            pause["until"] += by_s
+        if timed:
+            await self.outside.store.set_fact("pauses", self.pauses)
+
     async def resume(self, route: str, workflow_id: str | None) -> None:
         """
         End a pause and what keeps the gate shut, as a person says so.
