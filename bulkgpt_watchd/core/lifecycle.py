@@ -107,8 +107,11 @@ PERSON = "each round takes a person"
 BOUNDED: dict[tuple[State, type[Any]], str] = {
     **{(state, e.Deferred): ENVIRONMENT for state, row in TRANSITIONS.items() if e.Deferred in row},
     (State.FINISHED, e.Deferred): "task_timeout, or BAD_RESULT_TRIES bodies that are no CSV; a full disk waits",
-    (State.CLAIMED, e.Disturbed): "as long as somebody writes to the file; each round waits for `settle`",
-    (State.READY, e.Disturbed): "as long as somebody writes to the file; each round waits for `settle`",
+    (
+        State.CLAIMED,
+        e.Disturbed,
+    ): "as long as somebody writes to the file; each round waits for `settle` or `retry.min`",
+    (State.READY, e.Disturbed): "as long as somebody writes to the file; each round waits for `settle` or `retry.min`",
     (State.SUBMITTED, e.Progressed): "task_timeout",
     (State.SUBMITTED, e.TaskMissed): "UNKNOWN_TASK_PATIENCE_S",
     (State.FINISHED, e.TaskMissed): "UNKNOWN_TASK_PATIENCE_S",
@@ -197,6 +200,6 @@ def _due_at(job: Job, event: Event, now: float, policy: Policy, jitter: float) -
         case e.Accepted():
             return now + policy.poll_min_s
         case e.Disturbed() | e.Claimed(is_settled=False):
-            return now + policy.settle_s
+            return now + max(policy.settle_s, policy.retry_min_s)  # with `settle: 0` a writer would have us spin
         case _:
             return now
