@@ -14,6 +14,11 @@ from tests.system.bed import KEY, Bed
 from tests.system.bulk import bulk
 from tests.system.host import Host
 from tests.system.machine import Machine, why_not
+from tests.system.uml import Kernel
+from tests.system.uml import why_not as why_no_kernel
+
+STORIES_S = 1800.0
+"""All stories of one kind of share: 8 minutes, most of them deadlines of hanging calls; a busy machine needs more."""
 
 
 @pytest.fixture
@@ -65,3 +70,35 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         host = Host(machine)
         host.install()
         yield host
+
+
+def told(job: str) -> Iterator[Kernel]:
+    """Run a job of stories in a kernel of its own, once for all tests that ask for its facts."""
+    if reason := why_no_kernel():
+        pytest.skip(reason)
+    kernel = Kernel()
+    try:
+        code = kernel.run(job, STORIES_S)
+        assert code == 0, f"the job {job} ended with {code}:\n{kernel.tail()}"
+        yield kernel
+    finally:
+        kernel.close()
+
+
+@pytest.fixture(scope="session")
+def nfs() -> Iterator[Kernel]:
+    """Give the facts of the stories on NFS."""
+    yield from told("tests.system.uml_nfs")
+
+
+@pytest.fixture(scope="session")
+def cifs() -> Iterator[Kernel]:
+    """Give the facts of the stories on CIFS."""
+    yield from told("tests.system.uml_cifs")
+
+
+@pytest.fixture(params=["nfs", "cifs"])
+def share(request: pytest.FixtureRequest) -> Kernel:
+    """Give the facts of the stories that are told on each kind of share."""
+    kernel: Kernel = request.getfixturevalue(request.param)
+    return kernel

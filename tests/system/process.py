@@ -14,8 +14,12 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-SOON_S = 30.0
-"""Longest wait for anything; what is waited for takes a fraction of a second, but the machine may be busy."""
+SOON_S = float(os.environ.get("SOON_S", "30"))
+"""
+Longest wait for anything; what is waited for takes a fraction of a second, but the machine may be busy.
+
+A slow machine says so in its environment.
+"""
 
 LOOKS_EVERY_S = 0.03
 

@@ -1,0 +1,47 @@
+"""What holds on CIFS, in a real kernel with Samba (stories: uml_cifs.py); they take 8 minutes, see conftest."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system.conftest import STORIES_S
+from tests.system.test_uml_shares import BESIDE_S
+from tests.system.uml import Kernel
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60)]
+
+
+@pytest.mark.fault("F33", "F20")
+def test_an_upload_that_stalls_for_longer_than_settle_is_not_taken_while_its_client_has_it_open(cifs: Kernel) -> None:
+    """The server says "busy" to the claim, and that means later, without limit."""
+    told = cifs.story("upload_in_progress")
+    assert told["sizes"][0] == 0, "an empty file stood there for longer than its grace"
+    assert 0 < told["sizes"][-1] < told["whole_bytes"], "and a part of it for longer than `settle`"
+    assert told["early"] == 0
+    assert [reason.rpartition(": ")[2] for reason in told["busy"]] == ["device or resource busy"]
+    assert told["whole"]
+    assert told["failed"] == []
+
+
+@pytest.mark.fault("F29", "F30")
+def test_a_server_that_says_nothing_stops_its_own_route_only(cifs: Kernel) -> None:
+    told = cifs.story("server_silent")
+    assert "hangs" in told["reason"]
+    assert max(told["beside_s"]) < BESIDE_S, told["beside_s"]
+    assert told["results"] == ["before.csv", "during.csv"]
+
+
+@pytest.mark.fault("F34")
+def test_a_mode_that_the_share_does_not_keep_stops_no_result(cifs: Kernel) -> None:
+    told = cifs.story("modes_are_not_kept")
+    assert told["mode"] != "0o640", "else modes are kept here, and nothing is shown"
+    assert told["results"] == ["a.csv"]
+
+
+@pytest.mark.fault("F34")
+def test_names_that_differ_in_case_only_are_one_name_and_never_replaced(cifs: Kernel) -> None:
+    told = cifs.story("case_is_not_kept")
+    assert told["kept"]
+    assert told["states"] == {"a.csv": "done", "bad.csv": "failed"}
+    # Those of others; a result; an original and its receipt; a file and its reason.
+    assert told["counts"] == {"outbox": 1 + 1, "archive": 1 + 2, "error": 1 + 2}

@@ -1,0 +1,63 @@
+"""What holds on NFS, in a real kernel with its own server (stories: uml_nfs.py); they take 8 minutes, see conftest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.system.conftest import STORIES_S
+from tests.system.uml import Kernel
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60)]
+
+
+@pytest.mark.fault("F28")
+def test_a_file_that_others_write_is_never_taken_half_though_the_kernel_says_that_it_stands_still(nfs: Kernel) -> None:
+    told = nfs.story("stale_attributes")
+    assert told["behind_bytes"] > 100, "else nothing is stale here, and nothing is shown"
+    assert told["early"] == []
+    assert told["whole"]
+
+
+@pytest.mark.fault("F29")
+def test_a_rename_that_the_kernel_does_late_makes_no_doubt_and_no_second_submit(nfs: Kernel) -> None:
+    told = nfs.story("renamed_late")
+    assert "hangs" in told["deferred"]
+    assert told["states"] == ["done"] * 3
+    assert told["paid"] == 3
+
+
+@pytest.mark.fault("F30")
+def test_calls_that_fail_take_no_waiting_file_for_gone(nfs: Kernel) -> None:
+    told = nfs.story("soft_mount")
+    assert told["reason"]
+    assert told["states"] == {"waits.csv": "waiting", "beside.csv": "done"}
+    assert (told["withdrawn"], told["failed"]) == ([], [])
+    assert told["results"] == ["waits.csv"]
+
+
+@pytest.mark.fault("F32")
+def test_what_nfs_keeps_of_a_file_that_was_removed_while_open_is_not_taken(nfs: Kernel) -> None:
+    told = nfs.story("silly_names")
+    assert told["silly"] == 1, "else there is no such name here, and nothing is shown"
+    assert told["left"]
+    assert told["files"] == ["swapped.csv"]
+
+
+@pytest.mark.fault("F32", "F23")
+def test_of_a_file_that_is_replaced_again_and_again_the_last_one_is_sent_whole(
+    nfs: Kernel, record_property: Any
+) -> None:
+    assert nfs.story("silly_names")["whole"]
+    record_property("counted: replacements of a file on NFS while it was looked at", 20)
+
+
+@pytest.mark.fault("F35")
+def test_no_name_is_replaced_where_the_kernel_has_no_rename_for_it(nfs: Kernel) -> None:
+    told = nfs.story("names_are_never_replaced")
+    assert told["code"] == "EINVAL", "else this kernel can do it, and nothing is shown"
+    assert told["kept"]
+    assert told["states"] == {"a.csv": "done", "bad.csv": "failed", "worse.csv": "failed"}
+    # Those of others; a result; an original and its receipt; two files and their reasons.
+    assert told["counts"] == {"outbox": 1 + 1, "archive": 1 + 2, "error": 2 + 4}

@@ -1,0 +1,233 @@
+"""Stories on CIFS, told in a kernel of its own: Samba and the kernel's client, over the loopback (test_uml_cifs.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import cast
+
+from tests.system.bed import VENDOR_CSV
+from tests.system.process import wait
+from tests.system.uml_shares import Cifs
+from tests.system.uml_stories import (
+    HUNG_S,
+    hung_again_and_again,
+    mounted_over_and_gone,
+    rows,
+    server_stopped_and_back,
+    settles_a_minute,
+    since,
+    state_on_the_share,
+    stopped_while_hung,
+)
+from tests.system.uml_telling import Facts, ShareBed, Story, inotify_watches, tell
+
+USUAL = "guest,vers=3.1.1,nosharesock"
+"""Each mount with a connection of its own, so that one story's dead server is not another's."""
+
+BLOCK_ROWS = 8000
+"""Of a kilobyte each: smbclient sends nothing before it has read eight megabytes."""
+
+ODD_NAMES = (
+    b"colon:.csv",
+    b"question?.csv",
+    b"star*.csv",
+    b"back\\slash.csv",
+    b"line\nfeed.csv",
+    b"con.csv",
+    b" blank .csv",
+    "umlaut ü €.csv".encode(),
+    b"not utf-8 \xff.csv",
+    b"n" * 251 + b".csv",
+)
+
+
+def samba(bed: ShareBed) -> Cifs:
+    return cast("Cifs", bed.server)
+
+
+def found_without_events(bed: ShareBed) -> Facts:
+    """Drop files by a rename, as another client and as somebody on the server."""
+    daemon = bed.start()
+    found_after_s = []
+    local = bed.folder / "upload"
+    for number in range(4):
+        content = rows(f"remote {number}")
+        started = time.monotonic()
+        if number % 2:
+            bed.remote(f"{number}.csv", content)
+        else:
+            local.write_bytes(content)
+            bed.expect(content)
+            samba(bed).client(
+                f"cd {bed.there.name}/inbox; put {local} {number}.part; rename {number}.part {number}.csv"
+            )
+            started = time.monotonic()
+        daemon.wait_for("job.discovered", file=f"{number}.csv")
+        found_after_s.append(since(started))
+    bed.wait_ended(4)
+    return {
+        "found_after_s": found_after_s,
+        "results": sorted(bed.files("outbox")),
+        "watches": inotify_watches(daemon),
+        "unavailable": daemon.told("route.unavailable"),
+    }
+
+
+class Uploading:
+    """Be another client that sends a file through a pipe, as slowly as it is given."""
+
+    def __init__(self, bed: ShareBed, name: str) -> None:
+        pipe = bed.folder / "pipe"
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+        self.content = b""
+        command = [*samba(bed).command(), "-c", f"cd {bed.there.name}/inbox; put {pipe} {name}"]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self._pipe = open(pipe, "wb", buffering=0)  # noqa: SIM115 `end` closes it
+
+    def send(self, block: bytes) -> None:
+        self.content += block
+        self._pipe.write(block)
+
+    def end(self) -> str:
+        """End the file; give its hash."""
+        self._pipe.close()
+        assert self._process.wait(120) == 0
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def upload_in_progress(bed: ShareBed) -> Facts:
+    """
+    Upload, as another client, for longer than the route waits, with stalls that are longer still.
+
+    Every stall ends at the end of a line, and while nothing has arrived the file is empty for longer than its grace.
+    """
+    bed.routes[0] |= {"settle": "1s", "empty_grace": "1s"}
+    daemon = bed.start()
+    block = b"".join(b"%06d %s\n" % (number, b"x" * 1000) for number in range(BLOCK_ROWS))
+    upload = Uploading(bed, "slow.csv")
+    path = bed.there / "inbox" / "slow.csv"
+    wait(path.exists, "the upload begins")
+    time.sleep(5)
+    sizes = [path.stat().st_size]
+    for number in range(3):
+        upload.send(b"Input_1\n" + block if number == 0 else block)
+        time.sleep(5)
+        sizes.append(path.stat().st_size)
+    early = len(bed.sandbox.ledger)
+    sha256 = upload.end()
+    bed.dropped[sha256] += 1
+    daemon.wait_for("job.done", within_s=HUNG_S, file="slow.csv")
+    return {
+        "sizes": sizes,
+        "whole_bytes": len(upload.content),
+        "early": early,
+        "busy": sorted({line["reason"] for line in daemon.told("job.deferred", file="slow.csv")}),
+        "whole": bed.sent() == [sha256],
+        "failed": daemon.told("job.failed"),
+    }
+
+
+def server_silent(bed: ShareBed) -> Facts:
+    """Halt the server: it is there, takes what it is sent, and says nothing."""
+    daemon = bed.start()
+    bed.remote("before.csv", rows("before"))
+    bed.wait_ended(1)
+    samba(bed).signal(signal.SIGSTOP)
+    bed.remote("during.csv", rows("during"))
+    beside = []
+    for number in range(3):
+        started = time.monotonic()
+        bed.drop(f"{number}.csv", rows(f"beside {number}"), "more")
+        daemon.wait_for("job.done", file=f"{number}.csv")
+        beside.append(since(started))
+    told = daemon.wait_for("route.unavailable", within_s=HUNG_S, route="leads")
+    samba(bed).signal(signal.SIGCONT)
+    daemon.wait_for("job.done", within_s=HUNG_S, file="during.csv")
+    return {"reason": told["reason"], "beside_s": beside, "results": sorted(bed.files("outbox"))}
+
+
+def modes_are_not_kept(bed: ShareBed) -> Facts:
+    """Ask for a mode; the share shows its own."""
+    bed.routes[0]["result"] = {"mode": "0640"}
+    bed.start()
+    bed.remote("a.csv", VENDOR_CSV)
+    bed.wait_ended(1)
+    mode = stat.S_IMODE((bed.place("outbox") / "a.csv").stat().st_mode)
+    return {"mode": oct(mode), "results": sorted(bed.files("outbox"))}
+
+
+def case_is_not_kept(bed: ShareBed) -> Facts:
+    """Have names there that differ in case only from ours: they are one name."""
+    foreign = {}
+    for role, name in (("outbox", "A.CSV"), ("archive", "A.csv"), ("error", "BAD.csv.ERROR.json")):
+        bed.place(role).mkdir()
+        foreign[bed.place(role) / name] = f"foreign {role}".encode()
+        (bed.place(role) / name).write_bytes(foreign[bed.place(role) / name])
+    bed.start()
+    bed.remote("a.csv", VENDOR_CSV)
+    bed.remote("bad.csv", b"a,b\n1\n")
+    jobs = bed.wait_ended(2)
+    return {
+        "kept": all(path.read_bytes() == content for path, content in foreign.items()),
+        "states": {job["file"]: job["state"] for job in jobs},
+        "counts": {role: len(bed.files(role)) for role in ("outbox", "archive", "error")},
+    }
+
+
+def odd_names(bed: ShareBed) -> Facts:
+    """Have a local inbox that takes names which the share cannot have, or has in another way."""
+    bed.routes[1] |= {role: f"leads/{role}-of-more" for role in ("outbox", "error", "archive")}
+    for role in ("outbox", "error", "archive"):
+        (bed.folder / "leads" / f"{role}-of-more").mkdir()
+    daemon = bed.start()
+    for number, name in enumerate(ODD_NAMES):
+        bed.drop(name, rows(f"odd {number}"), "more")
+    bed.drop("bad?.csv", b"a,b\n1\n", "more")
+    ends = threading.Event()
+    ends.wait(30)
+    jobs = bed.jobs()
+    leads = bed.folder / "leads"
+    bed.dropped.clear()
+    return {
+        "states": {ascii(job["file"]): job["state"] for job in jobs},
+        "deferred": sorted({f"{line['file']!a}: {line['reason']}" for line in daemon.told("job.deferred")}),
+        "results": sorted(ascii(name) for name in os.listdir(leads / "outbox-of-more")),
+        "archive": sorted(ascii(name) for name in os.listdir(leads / "archive-of-more")),
+        "error": sorted(ascii(name) for name in os.listdir(leads / "error-of-more")),
+    }
+
+
+STORIES = (
+    found_without_events,
+    upload_in_progress,
+    server_stopped_and_back,
+    server_silent,
+    hung_again_and_again,
+    stopped_while_hung,
+    mounted_over_and_gone,
+    modes_are_not_kept,
+    case_is_not_kept,
+    odd_names,
+    settles_a_minute,
+    state_on_the_share,
+)
+
+
+def main() -> None:
+    export = Path("/run/export")
+    export.mkdir()
+    server = Cifs(export)
+    with server.serving():
+        tell([Story(tells, USUAL) for tells in STORIES], server)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Stories on NFS, told in a kernel of its own: its server and its client, over the loopback. Run by test_uml_nfs.py."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from tests.system.bed import VENDOR_CSV
+from tests.system.process import wait
+from tests.system.uml_shares import Nfs, disk
+from tests.system.uml_stories import (
+    HUNG_S,
+    hung_again_and_again,
+    mounted_over_and_gone,
+    rows,
+    server_stopped_and_back,
+    settles_a_minute,
+    since,
+    state_on_the_share,
+    stopped_while_hung,
+)
+from tests.system.uml_telling import Facts, ShareBed, Story, inotify_watches, tell
+
+HARD = "vers=4.2,hard"
+"""As most are mounted: a call waits for as long as the server is away."""
+
+SOFT = "vers=4.2,soft,timeo=10,retrans=1"
+"""Calls fail after some seconds."""
+
+
+def found_without_events(bed: ShareBed) -> Facts:
+    """Drop files as somebody else; this kernel tells nobody of it."""
+    daemon = bed.start()
+    found_after_s = []
+    for number in range(4):
+        time.sleep(0.7)  # at another moment of the time that the kernel believes what it knows
+        started = time.monotonic()
+        bed.remote(f"{number}.csv", rows(f"remote {number}"))
+        daemon.wait_for("job.discovered", file=f"{number}.csv")
+        found_after_s.append(since(started))
+    bed.wait_ended(4)
+    return {
+        "found_after_s": found_after_s,
+        "results": sorted(bed.files("outbox")),
+        "watches": inotify_watches(daemon),
+        "unavailable": daemon.told("route.unavailable"),
+    }
+
+
+def stale_attributes(bed: ShareBed) -> Facts:
+    """Write, as somebody else, for longer than `settle`, while this kernel says that the file stands still."""
+    bed.routes[0]["settle"] = "3s"
+    there, here = bed.there / "inbox" / "grows.csv", bed.place("inbox") / "grows.csv"
+    there.write_bytes(b"Input_1\n")
+    wait(here.exists, "the client sees it")
+    with open(there, "ab", buffering=0) as growing:
+        for _ in range(40):
+            growing.write(b"%d\n" % time.monotonic_ns())
+            time.sleep(0.1)
+        behind_bytes = there.stat().st_size - here.stat().st_size
+        daemon = bed.start()
+        started = time.monotonic()
+        while since(started) < 20:
+            growing.write(b"%d\n" % time.monotonic_ns())
+            time.sleep(0.25)
+    early = daemon.told("job.discovered")
+    content = there.read_bytes()
+    bed.expect(content)
+    bed.wait_ended(1)
+    return {"behind_bytes": behind_bytes, "early": early, "whole": bed.sent() == [hashlib.sha256(content).hexdigest()]}
+
+
+def renamed_late(bed: ShareBed) -> Facts:
+    """Stop the server when a file gets its sent name: the kernel does the rename when it is back, unasked."""
+    bed.api["submit_spacing"] = "6s"
+    daemon = bed.start()
+    bed.remote("a.csv", rows("a"))
+    bed.wait_ended(1)
+    bed.remote("b.csv", rows("b"))
+    daemon.wait_for("job.checked", file="b.csv")
+    wait(lambda: bed.sandbox.ledger[1:], "it is being sent")
+    bed.server.stop()
+    bed.drop("c.csv", rows("c"), "more")
+    daemon.wait_for("job.done", file="c.csv")
+    deferred = daemon.wait_for("job.deferred", within_s=HUNG_S, file="b.csv")
+    bed.server.start()
+    bed.wait_ended(3, HUNG_S)
+    return {
+        "deferred": deferred["reason"],
+        "states": sorted(job["state"] for job in bed.jobs()),
+        "paid": len(bed.sent()),
+    }
+
+
+def soft_mount(bed: ShareBed) -> Facts:
+    """Have calls fail while the server is away: that is not an empty inbox."""
+    daemon = bed.start()
+    bed.does("pause", "leads")
+    bed.remote("waits.csv", rows("waits"))
+    daemon.wait_for("job.discovered", file="waits.csv")
+    bed.server.stop()
+    told = daemon.wait_for("route.unavailable", within_s=HUNG_S, route="leads")
+    bed.does("resume", "leads")
+    bed.drop("beside.csv", rows("beside"), "more")
+    daemon.wait_for("job.done", file="beside.csv")
+    states = {job["file"]: job["state"] for job in bed.jobs()}
+    bed.server.start()
+    daemon.wait_for("job.done", within_s=HUNG_S, file="waits.csv")
+    return {
+        "reason": told["reason"],
+        "states": states,
+        "withdrawn": daemon.told("job.withdrawn"),
+        "failed": daemon.told("job.failed"),
+        "results": sorted(bed.files("outbox")),
+    }
+
+
+def silly_names(bed: ShareBed) -> Facts:
+    """Remove a file that is open, so that it keeps a name, `.nfs…`; and replace one again and again."""
+    bed.routes[0] |= {"match": ["*"], "settle": "1s"}
+    daemon = bed.start()
+    bed.does("pause", "leads")
+    held = bed.place("inbox") / "held.csv"
+    held.write_bytes(rows("held"))
+    with open(held, "rb"):
+        held.unlink()
+        silly = [name for name in os.listdir(held.parent) if name.startswith(".nfs")]
+        bed.does("resume", "leads")
+        for number in range(20):
+            bed.remote("swapped.csv", rows(f"swapped {number}"))
+            bed.dropped.clear()
+            time.sleep(0.2)
+        bed.expect(rows("swapped 19"))
+        daemon.wait_for("job.done", file="swapped.csv")
+        left = [name for name in os.listdir(held.parent) if name.startswith(".nfs")]
+    return {
+        "silly": len(silly),
+        "left": silly == left,
+        "files": sorted({job["file"] for job in bed.jobs() if job["state"] != "withdrawn"}),
+        "whole": bed.sent() == [hashlib.sha256(rows("swapped 19")).hexdigest()],
+    }
+
+
+def names_are_never_replaced(bed: ShareBed) -> Facts:
+    """Take names that ours would have; NFS knows no rename that replaces nothing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    probe = bed.place("inbox") / ".probe"
+    probe.touch()
+    libc.renameat2(-100, os.fsencode(probe), -100, os.fsencode(probe.with_name(".probed")), 1)
+    code = errno.errorcode.get(ctypes.get_errno())
+    probe.unlink(missing_ok=True)
+    foreign = {}
+    for role, name in (
+        ("outbox", "a.csv"),
+        ("archive", "a.csv"),
+        ("error", "bad.csv"),
+        ("error", "worse.csv.error.json"),
+    ):
+        bed.place(role).mkdir(exist_ok=True)
+        foreign[bed.place(role) / name] = f"foreign {role} {name}".encode()
+        (bed.place(role) / name).write_bytes(foreign[bed.place(role) / name])
+    bed.start()
+    bed.remote("a.csv", VENDOR_CSV)
+    bed.remote("bad.csv", b"a,b\n1\n")
+    bed.remote("worse.csv", b"a,b\n2\n")
+    jobs = bed.wait_ended(3)
+    return {
+        "code": code,
+        "kept": all(path.read_bytes() == content for path, content in foreign.items()),
+        "states": {job["file"]: job["state"] for job in jobs},
+        "counts": {role: len(bed.files(role)) for role in ("outbox", "archive", "error")},
+    }
+
+
+STORIES = (
+    Story(found_without_events, HARD),
+    Story(stale_attributes, f"{HARD},actimeo=30"),
+    Story(server_stopped_and_back, HARD),
+    Story(hung_again_and_again, HARD),
+    Story(stopped_while_hung, HARD),
+    Story(renamed_late, HARD),
+    Story(soft_mount, SOFT),
+    Story(mounted_over_and_gone, HARD),
+    Story(silly_names, HARD),
+    Story(names_are_never_replaced, HARD),
+    Story(settles_a_minute, HARD),
+    Story(state_on_the_share, HARD),
+)
+
+
+def main() -> None:
+    export = Path("/run/export")
+    with disk(export):
+        server = Nfs(export)
+        with server.serving():
+            tell(STORIES, server)
+
+
+if __name__ == "__main__":
+    main()

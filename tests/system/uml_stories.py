@@ -1,0 +1,175 @@
+"""Stories that hold on a share of any kind, told in a kernel of its own (see uml_telling.py)."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.request
+
+from tests.system.process import SOON_S, wait
+from tests.system.uml_shares import does
+from tests.system.uml_telling import Facts, ShareBed, descriptors, threads
+
+HUNG_S = 240.0
+"""A look is given 20 s, or 60 s where the hang comes in its midst, before its share counts as hung."""
+
+CYCLES = 5
+"""How often a server goes and comes: what is left of each time would show in the count after the second."""
+
+
+def rows(name: str) -> bytes:
+    """Make a small CSV that no other file is."""
+    return b"Input_1\n" + name.encode() + b"\n"
+
+
+def since(started: float) -> float:
+    return round(time.monotonic() - started, 2)
+
+
+def server_stopped_and_back(bed: ShareBed) -> Facts:
+    """Stop the server under a route, and start it again."""
+    bed.more["web"] = {"listen": "127.0.0.1:8787"}
+    daemon = bed.start()
+    bed.remote("before.csv", rows("before"))
+    bed.wait_ended(1)
+    beside = []
+
+    def drop_beside(number: int) -> None:
+        started = time.monotonic()
+        bed.drop(f"{number}.csv", rows(f"beside {number}"), "more")
+        daemon.wait_for("job.done", file=f"{number}.csv")
+        beside.append(since(started))
+
+    drop_beside(0)
+    bed.server.stop()
+    bed.remote("during.csv", rows("during"))
+    for number in range(1, 4):
+        drop_beside(number)
+    told = daemon.wait_for("route.unavailable", within_s=HUNG_S, route="leads")
+    for number in range(4, 7):
+        drop_beside(number)
+    status = bed.json("status")
+    healthz = urllib.request.urlopen("http://127.0.0.1:8787/healthz", timeout=SOON_S).status
+    while_hung = threads(daemon)
+    bed.server.start()
+    started = time.monotonic()
+    daemon.wait_for("route.available", within_s=HUNG_S, route="leads")
+    back_after_s = since(started)
+    bed.wait_ended(9)
+    return {
+        "reason": told["reason"],
+        "beside_s": beside,
+        "beside_told": daemon.told("route.unavailable", route="more"),
+        "state": status["state"],
+        "problems": status["problems"],
+        "healthz": healthz,
+        "threads": while_hung,
+        "back_after_s": back_after_s,
+        "results": sorted(bed.files("outbox")),
+        "state_after": bed.json("status")["state"],
+        "withdrawn": daemon.told("job.withdrawn"),
+    }
+
+
+def hung_again_and_again(bed: ShareBed) -> Facts:
+    """Stop and start the server many times: what is stuck each time must end each time."""
+    daemon = bed.start()
+    bed.remote("first.csv", rows("first"))
+    bed.wait_ended(1)
+    counted = []
+    for number in range(CYCLES):
+        bed.server.stop()
+        bed.drop(f"{number}.csv", rows(f"beside {number}"), "more")
+        bed.remote(f"{number}.csv", rows(f"cycle {number}"))
+        hung = lambda number=number: len(daemon.told("route.unavailable", route="leads")) > number  # noqa: E731
+        wait(hung, f"it hangs for the {number + 1}. time", HUNG_S, daemon)
+        while_hung = threads(daemon)
+        bed.server.start()
+        bed.wait_ended(3 + 2 * number, HUNG_S)
+        counted.append({"hung": while_hung, "back": threads(daemon), "descriptors": descriptors(daemon)})
+    return {"counted": counted, "results": len(bed.files("outbox"))}
+
+
+def stopped_while_hung(bed: ShareBed) -> Facts:
+    """Stop a daemon and start another one while the server is away."""
+    daemon = bed.start()
+    bed.remote("before.csv", rows("before"))
+    bed.wait_ended(1)
+    bed.server.stop()
+    bed.remote("during.csv", rows("during"))
+    time.sleep(2)  # every look at the share hangs by now
+    started = time.monotonic()
+    code = daemon.stop()
+    stop_s = since(started)
+    started = time.monotonic()
+    daemon = bed.start()
+    start_s = since(started)
+    bed.drop("beside.csv", rows("beside"), "more")
+    daemon.wait_for("job.done", file="beside.csv")
+    bed.server.start()
+    daemon.wait_for("job.done", file="during.csv", within_s=HUNG_S)
+    return {"code": code, "stop_s": stop_s, "start_s": start_s, "results": sorted(bed.files("outbox"))}
+
+
+def mounted_over_and_gone(bed: ShareBed) -> Facts:
+    """Take the share from under a route, then put something over it; what stands there is nobody's."""
+    leads = bed.folder / "leads"
+    daemon = bed.start()
+    bed.remote("a.csv", rows("a"))
+    bed.wait_ended(1)
+    does("umount", "-l", leads)
+    gone = daemon.wait_for("route.unavailable", route="leads")["reason"]
+    (leads / "inbox").mkdir()
+    (leads / "inbox" / "trap.csv").write_bytes(rows("trap"))
+    time.sleep(1.5)
+    below = sorted(str(path.relative_to(leads)) for path in leads.rglob("*"))
+    reason_below = bed.json("status")["problems"]
+    with bed.mounted():
+        wait(lambda: len(daemon.told("route.available", route="leads")) == 1, "it is back", daemon=daemon)
+        bed.remote("b.csv", rows("b"))
+        daemon.wait_for("job.done", file="b.csv")
+        does("mount", "-t", "tmpfs", "none", leads)
+        (leads / "inbox").mkdir()
+        (leads / "inbox" / "trap.csv").write_bytes(rows("trap"))
+        wait(lambda: len(daemon.told("route.unavailable", route="leads")) == 2, "it is told", daemon=daemon)
+        time.sleep(1.5)
+        over = sorted(str(path.relative_to(leads)) for path in leads.rglob("*"))
+        reason_over = daemon.told("route.unavailable", route="leads")[1]["reason"]
+        does("umount", leads)
+        bed.remote("c.csv", rows("c"))
+        daemon.wait_for("job.done", file="c.csv")
+        results = sorted(bed.files("outbox"))
+        bed.leave()
+    bed.dropped.clear()  # the share is no longer seen; what is on it was counted just now
+    return {
+        "gone": gone,
+        "below": below,
+        "reason_below": reason_below,
+        "over": over,
+        "reason_over": reason_over,
+        "results": results,
+        "files": sorted({job["file"] for job in bed.jobs()}),
+    }
+
+
+def settles_a_minute(bed: ShareBed) -> Facts:
+    """Say nothing of `settle`."""
+    del bed.routes[0]["settle"]
+    daemon = bed.start()
+    started = time.monotonic()
+    bed.remote("a.csv", rows("a"))
+    daemon.wait_for("job.discovered", file="a.csv")
+    taken_after_s = since(started)
+    bed.wait_ended(1)
+    return {"taken_after_s": taken_after_s}
+
+
+def state_on_the_share(bed: ShareBed) -> Facts:
+    """Have the state on the share."""
+    bed.more["state"] = {"path": "leads/state/state.db"}
+    (bed.folder / "leads" / "state").mkdir()
+    daemon = bed.start(is_ready=False)
+    code = daemon.ended()
+    told = daemon.tail()
+    bed.more["state"] = {"path": "state/state.db"}
+    return {"code": code, "told": told, "made": sorted(os.listdir(bed.folder / "leads" / "state"))}
