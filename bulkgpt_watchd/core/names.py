@@ -46,6 +46,9 @@ _WORK_NAME = re.compile(r"([0-9a-z]{8})(-|\.sent-|\.marker-)(.+)", re.DOTALL)
 _KINDS = {"-": "plain", ".sent-": "sent", ".marker-": "marker"}
 _FIELD = re.compile(r"\{([a-z]*)\}")
 
+_NOT_EVERYWHERE = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f\udc80-\udcff]|[. ]$')
+"""What Windows and its file systems allow in no name, and bytes that are not UTF-8."""
+
 
 def printable(text: str) -> str:
     r"""
@@ -97,6 +100,11 @@ def insert_before_suffix(name: str, addition: str, room_bytes: int = NAME_MAX_BY
     return stem + addition + suffix
 
 
+def respelled(name: str) -> str:
+    """Spell a base name so that every file system takes it."""
+    return _NOT_EVERYWHERE.sub("_", name)
+
+
 def work_name(job_id: str, file: str) -> str:
     """Name a claimed file in work: `<job>-<base name>`."""
     return _prefixed(f"{job_id}-", file)
@@ -123,9 +131,9 @@ def parse_work_name(name: str) -> tuple[str, str, str] | None:
 
 
 def temp_name(job_id: str, name: str) -> str:
-    """Name a result that is not published yet, beside its target: `.<job>-<name>.part`."""
+    """Name a result that is not published yet, beside its target: `.<job>-<name>.part`, spelled for everywhere."""
     head = f".{job_id}-"
-    return head + fit(base_name(name), NAME_MAX_BYTES - len(head) - len(TEMP_SUFFIX)) + TEMP_SUFFIX
+    return head + fit(respelled(base_name(name)), NAME_MAX_BYTES - len(head) - len(TEMP_SUFFIX)) + TEMP_SUFFIX
 
 
 def scratch_name(name: str) -> str:

@@ -90,6 +90,14 @@ def test_unfinished_files_are_hidden_fit_and_match_no_inbox(name: str) -> None:
         assert os.fsdecode(os.fsencode(made)) == made
 
 
+@given(EVERY_NAME)
+def test_an_unfinished_result_has_a_name_that_every_file_system_takes(name: str) -> None:
+    made = names.temp_name(JOB, name)
+    assert not set('\\:*?"<>|') & set(made)
+    assert all(ord(character) >= 32 for character in made)
+    assert made.encode()
+
+
 @given(EVERY_NAME, st.sampled_from(["", f"-{JOB}", f"-{JOB}-2"]), st.integers(60, 255))
 def test_an_insertion_keeps_the_suffix_and_cuts_between_characters(name: str, addition: str, room_bytes: int) -> None:
     made = names.insert_before_suffix(name, addition, room_bytes)

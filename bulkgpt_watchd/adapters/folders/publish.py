@@ -8,6 +8,7 @@ ACL), from the start; with one it is private (0600) until it is whole.
 
 from __future__ import annotations
 
+import errno
 import grp
 import io
 import itertools
@@ -28,6 +29,7 @@ from bulkgpt_watchd.core.names import (
     OURS,
     TEMP_SUFFIX,
     insert_before_suffix,
+    respelled,
     scratch_name,
 )
 
@@ -37,6 +39,10 @@ BLOCK_BYTES = 1 << 20
 PRIVATE = 0o600
 USUAL = 0o666
 """The modes given to open(2); the kernel takes the umask off."""
+
+
+NO_SUCH_NAME = frozenset({errno.EINVAL, errno.EILSEQ})
+"""What a share answers to a name that it cannot have: CIFS to a backslash, and to what its character set lacks."""
 
 
 class Publishing(Renaming):
@@ -60,20 +66,27 @@ class Publishing(Renaming):
         """
         Choose a name that is free together with its sidecars: *name*, or with `-<job>` before its suffix.
 
-        Shape: *name* is a base name; the stem is cut so that all that we add fits.
+        Shape: *name* is a base name; the stem is cut so that all that we add fits. One that this file system cannot
+            have is spelled so that it can: what is paid must not hang on a name.
         Errors: InUse, DiskTrouble: the folder is missing too.
         Repeat: yes, it changes nothing; the name may be taken by the time it is used (NameTaken then).
         """
         longest = max((len(os.fsencode(suffix)) for suffix in sidecar_suffixes), default=0)
         room_bytes = NAME_MAX_BYTES - max(LONGEST_ADDITION_BYTES, longest + len(f"{OURS}-{TEMP_SUFFIX}"))
         additions = itertools.chain(("", f"-{job_id}"), (f"-{job_id}-{number}" for number in itertools.count(2)))
-        spellings = (insert_before_suffix(name, addition, room_bytes) for addition in additions)
         with self._folder(folder) as opened, at_place("look into", folder):
 
             def is_free(spelling: str) -> bool:
                 names = (spelling, *(spelling + suffix for suffix in sidecar_suffixes))
                 return all(self._look_at(At(opened, taken, taken)) is None for taken in names)
 
+            try:
+                is_free(insert_before_suffix(name, "", room_bytes))
+            except OSError as error:
+                if error.errno not in NO_SUCH_NAME:
+                    raise
+                name = respelled(name)
+            spellings = (insert_before_suffix(name, addition, room_bytes) for addition in additions)
             return next(spelling for spelling in spellings if is_free(spelling))
 
     def create(self, folder: Path, name: str, mode: int | None, group: str | None) -> BinaryIO:
