@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.system.conftest import STORIES_S
@@ -45,3 +47,25 @@ def test_names_that_differ_in_case_only_are_one_name_and_never_replaced(cifs: Ke
     assert told["states"] == {"a.csv": "done", "bad.csv": "failed"}
     # Those of others; a result; an original and its receipt; a file and its reason.
     assert told["counts"] == {"outbox": 1 + 1, "archive": 1 + 2, "error": 1 + 2}
+
+
+@pytest.mark.fault("F34")
+def test_a_result_whose_name_the_share_cannot_have_is_delivered_under_one_that_it_can(
+    cifs: Kernel, record_property: Any
+) -> None:
+    told = cifs.story("odd_names")
+    *done, bad = sorted(told["states"].values())
+    assert set(done) == {"done"}
+    assert bad == "failed"
+    assert "'back_slash.csv'" in told["names"]
+    assert "'umlaut \\xfc \\u20ac.csv'" in told["names"], "what it can have is kept"
+    assert (told["missing"], told["more"], told["lost"]) == (0, 0, [])
+    assert told["unavailable"] == []
+    record_property("counted: odd names that went to a share", len(told["states"]))
+
+
+@pytest.mark.fault("F34")
+def test_inode_numbers_that_the_client_makes_up_are_enough(cifs: Kernel) -> None:
+    told = cifs.story("without_inode_numbers")
+    assert told["results"] == ["0.csv", "1.csv", "2.csv", "3.csv"]
+    assert told["unavailable"] == []

@@ -12,14 +12,6 @@ from tests.system.uml import Kernel
 pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60)]
 
 
-@pytest.mark.fault("F28")
-def test_a_file_that_others_write_is_never_taken_half_though_the_kernel_says_that_it_stands_still(nfs: Kernel) -> None:
-    told = nfs.story("stale_attributes")
-    assert told["behind_bytes"] > 100, "else nothing is stale here, and nothing is shown"
-    assert told["early"] == []
-    assert told["whole"]
-
-
 @pytest.mark.fault("F29")
 def test_a_rename_that_the_kernel_does_late_makes_no_doubt_and_no_second_submit(nfs: Kernel) -> None:
     told = nfs.story("renamed_late")

@@ -39,6 +39,16 @@ def test_what_others_drop_is_found_by_looking_within_the_time_of_one_look(
     record_property("counted: files that others dropped on a share, found without an event", 4)
 
 
+@pytest.mark.fault("F28")
+def test_a_file_that_others_write_is_not_taken_half_though_the_kernel_says_that_it_stands_still(
+    share: Kernel,
+) -> None:
+    told = share.story("stale_attributes")
+    assert told["behind_bytes"] > 100, "else nothing is stale here, and nothing is shown"
+    assert told["early"] == []
+    assert told["whole"]
+
+
 @pytest.mark.fault("F29", "F30")
 def test_a_server_that_is_away_stops_its_own_route_only(share: Kernel, record_property: Count) -> None:
     told = share.story("server_stopped_and_back")

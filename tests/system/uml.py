@@ -49,7 +49,7 @@ mount -t hostfs -o sync,{out} none /run/out
 ip link set lo up
 hostname uml
 cd {root}
-SOON_S={soon_s} {python} -m {job} > /run/out/console 2>&1
+STORIES="{stories}" SOON_S={soon_s} {python} -m {job} > /run/out/console 2>&1
 echo $? > /run/out/code
 sync
 echo o > /proc/sysrq-trigger
@@ -114,7 +114,15 @@ class Kernel:
             (self.out / name).unlink(missing_ok=True)
         init = self.folder / "init"
         init.write_text(
-            INIT.format(modules=MODULES, out=self.out, root=ROOT, python=sys.executable, job=job, soon_s=30 * SLOWER)
+            INIT.format(
+                modules=MODULES,
+                out=self.out,
+                root=ROOT,
+                python=sys.executable,
+                job=job,
+                soon_s=30 * SLOWER,
+                stories=os.environ.get("STORIES", ""),
+            )
         )
         init.chmod(0o755)
         disks = [f"ubd{number}={path}" for number, path in enumerate(self.disks)]

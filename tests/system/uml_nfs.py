@@ -20,6 +20,7 @@ from tests.system.uml_stories import (
     server_stopped_and_back,
     settles_a_minute,
     since,
+    stale_attributes,
     state_on_the_share,
     stopped_while_hung,
 )
@@ -49,29 +50,6 @@ def found_without_events(bed: ShareBed) -> Facts:
         "watches": inotify_watches(daemon),
         "unavailable": daemon.told("route.unavailable"),
     }
-
-
-def stale_attributes(bed: ShareBed) -> Facts:
-    """Write, as somebody else, for longer than `settle`, while this kernel says that the file stands still."""
-    bed.routes[0]["settle"] = "3s"
-    there, here = bed.there / "inbox" / "grows.csv", bed.place("inbox") / "grows.csv"
-    there.write_bytes(b"Input_1\n")
-    wait(here.exists, "the client sees it")
-    with open(there, "ab", buffering=0) as growing:
-        for _ in range(40):
-            growing.write(b"%d\n" % time.monotonic_ns())
-            time.sleep(0.1)
-        behind_bytes = there.stat().st_size - here.stat().st_size
-        daemon = bed.start()
-        started = time.monotonic()
-        while since(started) < 20:
-            growing.write(b"%d\n" % time.monotonic_ns())
-            time.sleep(0.25)
-    early = daemon.told("job.discovered")
-    content = there.read_bytes()
-    bed.expect(content)
-    bed.wait_ended(1)
-    return {"behind_bytes": behind_bytes, "early": early, "whole": bed.sent() == [hashlib.sha256(content).hexdigest()]}
 
 
 def renamed_late(bed: ShareBed) -> Facts:

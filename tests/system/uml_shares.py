@@ -79,13 +79,16 @@ class Nfs:
         for name in ("nfsv4leasetime", "nfsv4gracetime"):
             Path("/proc/fs/nfsd", name).write_text(str(GIVES_UP_S))
         does("rpcbind", "-w")
-        does("exportfs", "-i", "-o", f"rw,insecure,fsid=0,no_subtree_check,{self._how}", f"127.0.0.1:{self.folder}")
+        self.export()
         does("rpc.mountd", "-N", "3")
         self.start()
         try:
             yield
         finally:
             self.stop()
+
+    def export(self) -> None:
+        does("exportfs", "-i", "-o", f"rw,insecure,fsid=0,no_subtree_check,{self._how}", f"127.0.0.1:{self.folder}")
 
     def start(self) -> None:
         does("rpc.nfsd", "-N", "3", "4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import urllib.request
@@ -24,6 +25,29 @@ def rows(name: str) -> bytes:
 
 def since(started: float) -> float:
     return round(time.monotonic() - started, 2)
+
+
+def stale_attributes(bed: ShareBed) -> Facts:
+    """Write, as somebody else, for longer than `settle`, while this kernel says that the file stands still."""
+    bed.routes[0]["settle"] = "3s"
+    there, here = bed.there / "inbox" / "grows.csv", bed.place("inbox") / "grows.csv"
+    there.write_bytes(b"Input_1\n")
+    wait(here.exists, "the client sees it")
+    with open(there, "ab", buffering=0) as growing:
+        for _ in range(40):
+            growing.write(b"%d\n" % time.monotonic_ns())
+            time.sleep(0.1)
+        behind_bytes = there.stat().st_size - here.stat().st_size
+        daemon = bed.start()
+        started = time.monotonic()
+        while since(started) < 20:
+            growing.write(b"%d\n" % time.monotonic_ns())
+            time.sleep(0.25)
+    early = daemon.told("job.discovered")
+    content = there.read_bytes()
+    bed.expect(content)
+    bed.wait_ended(1)
+    return {"behind_bytes": behind_bytes, "early": early, "whole": bed.sent() == [hashlib.sha256(content).hexdigest()]}
 
 
 def server_stopped_and_back(bed: ShareBed) -> Facts:
