@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 import urllib.request
+from functools import partial
 
 from tests.system.process import SOON_S, wait
 from tests.system.uml_shares import does
@@ -101,12 +102,15 @@ def hung_again_and_again(bed: ShareBed) -> Facts:
     bed.remote("first.csv", rows("first"))
     bed.wait_ended(1)
     counted = []
+
+    def has_hung(times: int) -> bool:
+        return len(daemon.told("route.unavailable", route="leads")) >= times
+
     for number in range(CYCLES):
         bed.server.stop()
         bed.drop(f"{number}.csv", rows(f"beside {number}"), "more")
         bed.remote(f"{number}.csv", rows(f"cycle {number}"))
-        hung = lambda number=number: len(daemon.told("route.unavailable", route="leads")) > number  # noqa: E731
-        wait(hung, f"it hangs for the {number + 1}. time", HUNG_S, daemon)
+        wait(partial(has_hung, number + 1), f"it hangs for the {number + 1}. time", HUNG_S, daemon)
         while_hung = threads(daemon)
         bed.server.start()
         bed.wait_ended(3 + 2 * number, HUNG_S)
