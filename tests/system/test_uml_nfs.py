@@ -53,3 +53,27 @@ def test_no_name_is_replaced_where_the_kernel_has_no_rename_for_it(nfs: Kernel) 
     assert told["states"] == {"a.csv": "done", "bad.csv": "failed", "worse.csv": "failed"}
     # Those of others; a result; an original and its receipt; two files and their reasons.
     assert told["counts"] == {"outbox": 1 + 1, "archive": 1 + 2, "error": 2 + 4}
+
+
+@pytest.mark.fault("F47")
+def test_a_server_to_which_root_is_nobody_is_good_enough(nfs: Kernel) -> None:
+    told = nfs.story("root_is_nobody")
+    assert told["owner"] != 0, "else root is root there, and nothing is shown"
+    assert told["results"] == ["closed.csv", "open.csv"]
+    assert told["error"] == ["bad.csv", "bad.csv.error.json"]
+
+
+@pytest.mark.fault("F47")
+def test_a_file_that_only_its_owner_may_read_stays_in_the_inbox_and_is_told(nfs: Kernel) -> None:
+    told = nfs.story("root_is_nobody")
+    assert "permission denied" in told["reason"]
+    assert told["left"]
+
+
+@pytest.mark.fault("F36")
+def test_a_server_whose_disk_is_full_keeps_a_paid_result_waiting_until_there_is_room(nfs: Kernel) -> None:
+    told = nfs.story("server_is_full")
+    assert "no space left" in told["reason"]
+    assert told["visible"] == []
+    assert told["whole"]
+    assert (told["paid"], told["failed"]) == (1, [])

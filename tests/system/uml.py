@@ -152,7 +152,7 @@ class Kernel:
         path = self.out / f"{name}.json"
         assert path.exists(), f"the story {name} left no facts; the console ends:\n{self.tail()}"
         told: dict[str, Any] = json.loads(path.read_bytes())
-        assert "error" not in told, f"the story {name} broke off:\n{told['error']}"
+        assert "broke_off" not in told, f"the story {name} broke off:\n{told['broke_off']}"
         return told
 
     def tail(self) -> str:

@@ -6,9 +6,12 @@ import ctypes
 import errno
 import hashlib
 import os
+import subprocess
 import time
 from pathlib import Path
+from typing import cast
 
+from bulkgpt_watchd.sandbox import Fault, answer
 from tests.system.bed import VENDOR_CSV
 from tests.system.process import wait
 from tests.system.uml_shares import Nfs, disk
@@ -154,6 +157,58 @@ def names_are_never_replaced(bed: ShareBed) -> Facts:
     }
 
 
+def root_is_nobody(bed: ShareBed) -> Facts:
+    """Have a server to which root is nobody, as most are; one file may be read by its owner alone."""
+    server = cast("Nfs", bed.server)
+    server.export("sync,root_squash")
+    try:
+        daemon = bed.start()
+        closed = bed.there / "inbox" / "closed.csv"
+        closed.touch(0o600)
+        closed.write_bytes(rows("closed"))
+        bed.expect(rows("closed"))
+        bed.remote("open.csv", rows("open"))
+        bed.remote("bad.csv", b"a,b\n1\n")
+        bed.wait_ended(2)
+        told = daemon.wait_for("file.ignored", file="closed.csv")
+        left = closed.exists()
+        closed.chmod(0o644)
+        bed.wait_ended(3)
+        bed.leave()
+    finally:
+        server.export()
+    return {
+        "owner": (bed.there / "inbox" / ".bulkgpt-watchd").stat().st_uid,
+        "reason": told["reason"],
+        "left": left,
+        "results": sorted(bed.files("outbox")),
+        "error": sorted(bed.files("error")),
+    }
+
+
+def server_is_full(bed: ShareBed) -> Facts:
+    """Fill the server's disk between the submit and its result."""
+    bed.routes[0]["min_free"] = 1
+    content = b"Input_1\n" + b"".join(b"%d %s\n" % (number, b"x" * 90) for number in range(15_000))
+    filler = bed.server.folder / "filler"
+    bed.sandbox.plan(Fault(call="submit", delay_s=4))
+    daemon = bed.start()
+    bed.remote("large.csv", content)
+    wait(lambda: bed.sandbox.accepted, "it is accepted", daemon=daemon)
+    subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], check=False, capture_output=True)
+    deferred = daemon.wait_for("job.deferred", at="finished")
+    visible = [name for name in bed.files("outbox") if not name.startswith(".")]
+    filler.unlink()
+    bed.wait_ended(1)
+    return {
+        "reason": deferred["reason"],
+        "visible": visible,
+        "whole": bed.files("outbox") == {"large.csv": answer(content)},
+        "paid": len(bed.sent()),
+        "failed": daemon.told("job.failed"),
+    }
+
+
 STORIES = (
     Story(found_without_events, HARD),
     Story(stale_attributes, f"{HARD},actimeo=30"),
@@ -165,6 +220,8 @@ STORIES = (
     Story(mounted_over_and_gone, HARD),
     Story(silly_names, HARD),
     Story(names_are_never_replaced, HARD),
+    Story(root_is_nobody, HARD),
+    Story(server_is_full, HARD),
     Story(settles_a_minute, HARD),
     Story(state_on_the_share, HARD),
 )

@@ -87,8 +87,10 @@ class Nfs:
         finally:
             self.stop()
 
-    def export(self) -> None:
-        does("exportfs", "-i", "-o", f"rw,insecure,fsid=0,no_subtree_check,{self._how}", f"127.0.0.1:{self.folder}")
+    def export(self, how: str | None = None) -> None:
+        """Export it, or change how."""
+        options = f"rw,insecure,fsid=0,no_subtree_check,{how or self._how}"
+        does("exportfs", "-i", "-o", options, f"127.0.0.1:{self.folder}")
 
     def start(self) -> None:
         does("rpc.nfsd", "-N", "3", "4")

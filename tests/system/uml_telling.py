@@ -102,7 +102,7 @@ def _told(each: Story, server: Nfs | Cifs) -> Facts:
                 bed.leave()
             return facts
         except Exception:  # noqa: BLE001 it is the fact of this story, and the others are told all the same
-            return {"error": traceback.format_exc(), "logs": [daemon.tail() for daemon in bed.daemons]}
+            return {"broke_off": traceback.format_exc(), "logs": [daemon.tail() for daemon in bed.daemons]}
         finally:
             bed.kill()
 
