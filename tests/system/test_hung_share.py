@@ -41,11 +41,11 @@ class Share:
             for role in ("outbox", "error", "archive"):
                 bed.place(role, name).mkdir()
 
-    def start(self, *, hangs: bool = False) -> Daemon:
+    def start(self, *, hangs: bool = False, is_ready: bool = True) -> Daemon:
         serving = (
             f"{sys.executable} {SHARE} leads {self.flag} 2>share.log & until mountpoint -q leads; do sleep 0.05; done"
         )
-        return self.disks.start(serving + (f"; touch {self.flag}" if hangs else ""))
+        return self.disks.start(serving + (f"; touch {self.flag}" if hangs else ""), is_ready=is_ready)
 
     def hang(self) -> None:
         self.flag.touch()
@@ -127,6 +127,16 @@ def test_a_result_whose_outbox_hangs_is_delivered_when_it_answers_and_paid_once(
     bed.wait_ended(2)
     assert bed.files("outbox") == {"a.csv": answer(VENDOR_CSV)}
     assert len(bed.sandbox.accepted) == 2
+
+
+@pytest.mark.fault("F41")
+def test_a_state_on_fuse_is_refused(bed: Bed, share: Share) -> None:
+    bed.more["state"] = {"path": "leads/state.db"}
+    daemon = share.start(is_ready=False)
+    assert daemon.ended() == 74
+    assert "lies on fuse" in daemon.tail()
+    assert "put `state.path` on a local disk" in daemon.tail()
+    assert not [name for name in os.listdir(bed.folder / "leads") if name.startswith("state.db")]
 
 
 def test_doctor_says_which_share_hangs(bed: Bed, share: Share) -> None:

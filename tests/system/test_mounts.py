@@ -32,11 +32,11 @@ class Disks:
         self.bed = bed
         self.daemon: Daemon | None = None
 
-    def start(self, script: str) -> Daemon:
+    def start(self, script: str, *, is_ready: bool = True) -> Daemon:
         """Start it after *script*, which mounts what is there at the beginning."""
         self.bed.write()
         before = ("unshare", "-m", "--propagation", "private", "sh", "-ec", f'cd "$0"; {script}; cd -; exec "$@"')
-        self.daemon = self.bed.start(before=(*before, str(self.bed.folder)))
+        self.daemon = self.bed.start(is_ready=is_ready, before=(*before, str(self.bed.folder)))
         return self.daemon
 
     def inside(self) -> tuple[str, ...]:
