@@ -7,7 +7,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,5 +119,8 @@ def descriptors(daemon: Daemon) -> int:
 
 def inotify_watches(daemon: Daemon) -> int:
     """Count the folders that a daemon watches."""
-    infos = Path(f"/proc/{daemon.pid}/fdinfo")
-    return sum(info.read_text().count("inotify wd:") for info in infos.iterdir())
+    watches = 0
+    for info in Path(f"/proc/{daemon.pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            watches += info.read_text().count("inotify wd:")
+    return watches

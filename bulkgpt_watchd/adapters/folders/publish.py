@@ -81,7 +81,8 @@ class Publishing(Renaming):
                 return all(self._look_at(At(opened, taken, taken)) is None for taken in names)
 
             try:
-                is_free(insert_before_suffix(name, "", room_bytes))
+                if is_free(plain := insert_before_suffix(name, "", room_bytes)):
+                    return plain
             except OSError as error:
                 if error.errno not in NO_SUCH_NAME:
                     raise
