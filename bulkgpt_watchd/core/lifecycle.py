@@ -110,8 +110,8 @@ BOUNDED: dict[tuple[State, type[Any]], str] = {
     (
         State.CLAIMED,
         e.Disturbed,
-    ): "as long as somebody writes to the file; each round waits for `settle` or `retry.min`",
-    (State.READY, e.Disturbed): "as long as somebody writes to the file; each round waits for `settle` or `retry.min`",
+    ): "as long as somebody writes to it; each round waits for `settle` or `retry.min`",
+    (State.READY, e.Disturbed): "as long as somebody writes to it; each round waits for `settle` or `retry.min`",
     (State.SUBMITTED, e.Progressed): "task_timeout",
     (State.SUBMITTED, e.TaskMissed): "UNKNOWN_TASK_PATIENCE_S",
     (State.FINISHED, e.TaskMissed): "UNKNOWN_TASK_PATIENCE_S",
