@@ -25,7 +25,7 @@ ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for na
 REBASE = """
 UPDATE jobs SET due_at = CASE
     WHEN changed_at + :by > :at OR due_at + :by > :at + :longest THEN min(due_at + :by, :at) ELSE due_at + :by END
-WHERE due_at IS NOT NULL
+WHERE due_at > :after
 """
 FORGET = "DELETE FROM jobs WHERE id = ? AND revision = ? RETURNING number"
 
@@ -95,7 +95,8 @@ def forget(connection: Connection, jobs: Sequence[Job]) -> list[Job]:
 
 
 def rebase(connection: Connection, at: float, by_s: float, longest_s: float) -> None:
-    connection.execute(REBASE, {"at": at, "by": by_s, "longest": longest_s})
+    after = min(at, at - by_s)  # what was due before the clock was set is due
+    connection.execute(REBASE, {"at": at, "by": by_s, "longest": longest_s, "after": after})
 
 
 def set_fact(connection: Connection, key: str, content: str) -> None:

@@ -18,6 +18,9 @@ STATEMENTS = {
     if name.isupper() and isinstance(statement, str) and name not in {"SELECT", "INSERT", "ADD_UP"}
 }
 
+OPEN_JOBS = "SCAN jobs USING INDEX jobs_due"
+"""The jobs that wait for something, and no other: read as a whole at the start, and when the clock was set."""
+
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_question_is_answered_from_an_index(name: str, tmp_path: Path) -> None:
@@ -32,7 +35,7 @@ def test_a_question_is_answered_from_an_index(name: str, tmp_path: Path) -> None
         ]
 
     assert plan
-    assert [line for line in plan if re.match(r"SCAN (?!counts|\w+ VIRTUAL TABLE)", line)] == []
+    assert [line for line in plan if re.match(r"SCAN (?!counts|\w+ VIRTUAL TABLE)", line) and line != OPEN_JOBS] == []
 
 
 def test_the_questions_are_all_there() -> None:

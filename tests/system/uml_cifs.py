@@ -17,6 +17,7 @@ from tests.system.process import wait
 from tests.system.uml_shares import Cifs
 from tests.system.uml_stories import (
     HUNG_S,
+    found_after,
     hung_again_and_again,
     mounted_over_and_gone,
     rows,
@@ -27,7 +28,7 @@ from tests.system.uml_stories import (
     state_on_the_share,
     stopped_while_hung,
 )
-from tests.system.uml_telling import Facts, ShareBed, Story, inotify_watches, tell
+from tests.system.uml_telling import Facts, ShareBed, Story, tell
 
 USUAL = "guest,vers=3.1.1,nosharesock"
 """Each mount with a connection of its own, so that one story's dead server is not another's."""
@@ -55,30 +56,20 @@ def samba(bed: ShareBed) -> Cifs:
 
 def found_without_events(bed: ShareBed) -> Facts:
     """Drop files by a rename, as another client and as somebody on the server."""
-    daemon = bed.start()
-    found_after_s = []
     local = bed.folder / "upload"
-    for number in range(4):
+
+    def drop(number: int) -> float:
         content = rows(f"remote {number}")
-        started = time.monotonic()
         if number % 2:
-            bed.remote(f"{number}.csv", content)
-        else:
-            local.write_bytes(content)
-            bed.expect(content)
-            samba(bed).client(
-                f"cd {bed.there.name}/inbox; put {local} {number}.part; rename {number}.part {number}.csv"
-            )
             started = time.monotonic()
-        daemon.wait_for("job.discovered", file=f"{number}.csv")
-        found_after_s.append(since(started))
-    bed.wait_ended(4)
-    return {
-        "found_after_s": found_after_s,
-        "results": sorted(bed.files("outbox")),
-        "watches": inotify_watches(daemon),
-        "unavailable": daemon.told("route.unavailable"),
-    }
+            bed.remote(f"{number}.csv", content)
+            return started
+        local.write_bytes(content)
+        bed.expect(content)
+        samba(bed).client(f"cd {bed.there.name}/inbox; put {local} {number}.part; rename {number}.part {number}.csv")
+        return time.monotonic()
+
+    return found_after(bed, drop)
 
 
 def without_inode_numbers(bed: ShareBed) -> Facts:

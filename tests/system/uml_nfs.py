@@ -17,17 +17,17 @@ from tests.system.process import wait
 from tests.system.uml_shares import Nfs, disk
 from tests.system.uml_stories import (
     HUNG_S,
+    found_after,
     hung_again_and_again,
     mounted_over_and_gone,
     rows,
     server_stopped_and_back,
     settles_a_minute,
-    since,
     stale_attributes,
     state_on_the_share,
     stopped_while_hung,
 )
-from tests.system.uml_telling import Facts, ShareBed, Story, inotify_watches, tell
+from tests.system.uml_telling import Facts, ShareBed, Story, tell
 
 HARD = "vers=4.2,hard"
 """As most are mounted: a call waits for as long as the server is away."""
@@ -38,21 +38,14 @@ SOFT = "vers=4.2,soft,timeo=10,retrans=1"
 
 def found_without_events(bed: ShareBed) -> Facts:
     """Drop files as somebody else; this kernel tells nobody of it."""
-    daemon = bed.start()
-    found_after_s = []
-    for number in range(4):
+
+    def drop(number: int) -> float:
         time.sleep(0.7)  # at another moment of the time that the kernel believes what it knows
         started = time.monotonic()
         bed.remote(f"{number}.csv", rows(f"remote {number}"))
-        daemon.wait_for("job.discovered", file=f"{number}.csv")
-        found_after_s.append(since(started))
-    bed.wait_ended(4)
-    return {
-        "found_after_s": found_after_s,
-        "results": sorted(bed.files("outbox")),
-        "watches": inotify_watches(daemon),
-        "unavailable": daemon.told("route.unavailable"),
-    }
+        return started
+
+    return found_after(bed, drop)
 
 
 def renamed_late(bed: ShareBed) -> Facts:

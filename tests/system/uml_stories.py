@@ -6,11 +6,12 @@ import hashlib
 import os
 import time
 import urllib.request
+from collections.abc import Callable
 from functools import partial
 
 from tests.system.process import SOON_S, wait
 from tests.system.uml_shares import does
-from tests.system.uml_telling import Facts, ShareBed, descriptors, threads
+from tests.system.uml_telling import Facts, ShareBed, descriptors, inotify_watches, threads
 
 HUNG_S = 240.0
 """A look is given 20 s, or 60 s where the hang comes in its midst, before its share counts as hung."""
@@ -26,6 +27,23 @@ def rows(name: str) -> bytes:
 
 def since(started: float) -> float:
     return round(time.monotonic() - started, 2)
+
+
+def found_after(bed: ShareBed, drop: Callable[[int], float]) -> Facts:
+    """Let four files be dropped by others, and tell how long each stood there unseen; *drop* gives since when."""
+    daemon = bed.start()
+    found_after_s = []
+    for number in range(4):
+        started = drop(number)
+        daemon.wait_for("job.discovered", file=f"{number}.csv")
+        found_after_s.append(since(started))
+    bed.wait_ended(4)
+    return {
+        "found_after_s": found_after_s,
+        "results": sorted(bed.files("outbox")),
+        "watches": inotify_watches(daemon),
+        "unavailable": daemon.told("route.unavailable"),
+    }
 
 
 def stale_attributes(bed: ShareBed) -> Facts:
