@@ -72,6 +72,16 @@ class Dropper:
             self._stops.set()
             self._thread.join()
 
+    @property
+    def is_at_work(self) -> bool:
+        return self._thread.is_alive()
+
+    def drop(self, route: str, name: str, content: bytes) -> None:
+        part = self.root / route / "inbox" / f".{name}"
+        part.write_bytes(content)
+        self.dropped[f"{route}/{name}"] = content
+        part.rename(part.with_name(name))
+
     def _drop(self) -> None:
         while not self._stops.wait(self._chance.uniform(0.0, 0.08)):
             if sum(len(os.listdir(self.root / route / "inbox")) for route in ROUTES) > WAITING_MOST:
@@ -80,17 +90,13 @@ class Dropper:
             rows = 20_000 if number % 25 == 24 else self._chance.randint(1, 30)
             content = b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(rows))
             name = os.fsdecode(b"not utf-8 \xff %d.csv" % number) if number % 10 == 9 else f"{number}.csv"
-            route = self._chance.choice(ROUTES)
-            part = self.root / route / "inbox" / f".{name}"
-            part.write_bytes(content)
-            self.dropped[f"{route}/{name}"] = content
-            part.rename(part.with_name(name))
+            self.drop(self._chance.choice(ROUTES), name, content)
 
 
 class Bed:
     """Hold a folder with everything that outlives a daemon."""
 
-    def __init__(self, root: Path, seed: int) -> None:
+    def __init__(self, root: Path, seed: int, scenario: str = SCENARIO) -> None:
         self.root = root
         self.chance = random.Random(seed)
         self.dropper = Dropper(root, random.Random(seed + 1))
@@ -98,16 +104,18 @@ class Bed:
         self.log_file = root / "daemon.log"
         self.config = root / "config.yaml"
         self.accepted_doubts = 0
+        self.base_url = ""
         for route in ROUTES:
             (root / route / "inbox").mkdir(parents=True)
         (root / "key").write_text(KEY)
         (root / "key").chmod(0o600)
-        (root / "scenario.yaml").write_text(SCENARIO)
+        (root / "scenario.yaml").write_text(scenario)
 
     @contextmanager
-    def sandbox(self) -> Iterator[None]:
+    def sandbox(self, task_s: float = 0.2) -> Iterator[None]:
         """Run a BulkGPT that outlives every daemon, and write the configuration that leads to it."""
-        options = ["--port", "0", "--key", KEY, "--task-seconds", "0.2", "--scenario", str(self.root / "scenario.yaml")]
+        options = ["--port", "0", "--key", KEY, "--task-seconds", str(task_s)]
+        options += ["--scenario", str(self.root / "scenario.yaml")]
         command = [*COMMAND, "sandbox", *options, "--ledger", str(self.ledger_file)]
         with (
             open(self.root / "sandbox.log", "wb") as log,
@@ -115,7 +123,8 @@ class Bed:
         ):
             assert process.stdout is not None
             told = yaml.safe_load("".join(process.stdout.readline() for _ in range(5)))
-            self.config.write_text(CONFIG.format(base_url=told["api"]["base_url"]))
+            self.base_url = told["api"]["base_url"]
+            self.config.write_text(CONFIG.format(base_url=self.base_url))
             try:
                 yield
             finally:
@@ -124,10 +133,11 @@ class Bed:
 
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Run one daemon; whoever still lives at the end is killed."""
+        """Run one daemon, in a process group of its own; whoever still lives at the end is killed."""
+        command = [*COMMAND, "run", "--config", str(self.config)]
         with (
             open(self.log_file, "ab") as log,
-            subprocess.Popen([*COMMAND, "run", "--config", str(self.config)], stderr=log) as process,
+            subprocess.Popen(command, stderr=log, process_group=0) as process,
         ):
             try:
                 yield process
@@ -195,7 +205,9 @@ class Bed:
                 stands.update(path.read_bytes() for path in self.files(route, role))
             for path in self.files(route, "outbox"):
                 assert path.read_bytes() == answer(dropped[f"{route}/{path.name}"]), path
-        newest = list(dropped)[-1:]  # it may be on its way
+            for path in (self.root / route).rglob("[!.]*.json"):
+                assert path.name == "route.json" or json.loads(path.read_bytes())["job"], path
+        newest = list(dropped)[-1:] if self.dropper.is_at_work else []  # it may be on its way
         lost = [name for name, content in dropped.items() if stands[content] != 1 and name not in newest]
         assert not lost, {name: stands[dropped[name]] for name in lost}
         assert set(self.accepted().values()) <= {1}

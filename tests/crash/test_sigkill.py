@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -12,12 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bulkgpt_watchd.adapters.sqlite_reader import StateReader
-from bulkgpt_watchd.cli.control import act
-from bulkgpt_watchd.config import load
-from bulkgpt_watchd.core.job import TERMINAL, Job, State
-from bulkgpt_watchd.core.ports import Query
-from bulkgpt_watchd.sandbox import answer
+from bulkgpt_watchd.core.job import Job, State
+from tests.crash.endings import check_all_delivered, has_ended, jobs_of, resolve, submitting
 from tests.crash.processes import ROUTES, Bed, wait_until
 
 KILLS_PER_STOP = 8
@@ -72,23 +67,6 @@ def kill_and_end(root: Path, kills: int, record: Record) -> int:
     return len(bed.dropper.dropped)
 
 
-def jobs_of(bed: Bed) -> list[Job]:
-    with StateReader.open(bed.root / "state" / "state.db") as state:
-        return list(state.query(Query()))
-
-
-def submitting(bed: Bed) -> set[str]:
-    """Give those past their point of no return; a life that was very short leaves no state."""
-    if not (bed.root / "state" / "state.db").exists():
-        return set()
-    return {job.id for job in jobs_of(bed) if job.state is State.SUBMITTING}
-
-
-def has_ended(bed: Bed) -> bool:
-    jobs = jobs_of(bed)
-    return len(jobs) >= len(bed.dropper.dropped) and all(job.state in TERMINAL for job in jobs)
-
-
 def check_end(bed: Bed) -> list[Job]:
     """Every file is done or a doubt, and each doubt says so beside its file; give the doubts."""
     jobs = jobs_of(bed)
@@ -104,29 +82,3 @@ def check_end(bed: Bed) -> list[Job]:
         assert (told["code"], told["job"]) == ("submission_unknown", job.id)
     assert bed.lines("daemon.bug") == []
     return doubts
-
-
-def resolve(bed: Bed, doubts: list[Job]) -> None:
-    """Answer each doubt by what BulkGPT's dashboard says."""
-    settings = load(bed.config)
-    tasks = {record["sha256"]: record["task_id"] for record in bed.ledger() if record["accepted"]}
-    for job in doubts:
-        task_id = tasks.get(job.sha256)
-        bed.accepted_doubts += task_id is not None
-        answered = {"not_submitted": True} if task_id is None else {"task_id": task_id}
-        act(settings, "resolve", job_id=job.id, **answered)
-
-
-def check_all_delivered(bed: Bed) -> None:
-    dropped = bed.dropper.dropped
-    for role, expected in (("outbox", answer), ("archive", bytes)):
-        stands = {
-            f"{route}/{path.name}": path.read_bytes()
-            for route in ROUTES
-            for path in bed.files(route, role)
-            if not path.name.endswith(".receipt.json")
-        }
-        assert stands == {name: expected(content) for name, content in dropped.items()}
-    assert [path for route in ROUTES for path in bed.files(route, "error")] == bed.left_over() == []
-    assert bed.accepted() == {hashlib.sha256(content).hexdigest(): 1 for content in dropped.values()}
-    assert bed.lines("daemon.bug") == []

@@ -1,0 +1,59 @@
+"""What must be so once all has ended, and how a person answers the doubts on the way there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from bulkgpt_watchd.adapters.sqlite_reader import StateReader
+from bulkgpt_watchd.cli.control import act
+from bulkgpt_watchd.config import load
+from bulkgpt_watchd.core.job import TERMINAL, Job, State
+from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.sandbox import answer
+from tests.crash.processes import ROUTES, Bed
+
+
+def jobs_of(bed: Bed) -> list[Job]:
+    with StateReader.open(bed.root / "state" / "state.db") as state:
+        return list(state.query(Query()))
+
+
+def submitting(bed: Bed) -> set[str]:
+    """Give those past their point of no return; a life that was very short leaves no state."""
+    if not (bed.root / "state" / "state.db").exists():
+        return set()
+    return {job.id for job in jobs_of(bed) if job.state is State.SUBMITTING}
+
+
+def has_ended(bed: Bed) -> bool:
+    jobs = jobs_of(bed)
+    return len(jobs) >= len(bed.dropper.dropped) and all(job.state in TERMINAL for job in jobs)
+
+
+def resolve(bed: Bed, doubts: Iterable[Job]) -> None:
+    """Answer each doubt by what BulkGPT's dashboard says."""
+    settings = load(bed.config)
+    tasks = {record["sha256"]: record["task_id"] for record in bed.ledger() if record["accepted"]}
+    for job in doubts:
+        task_id = tasks.get(job.sha256)
+        bed.accepted_doubts += task_id is not None
+        answered = {"not_submitted": True} if task_id is None else {"task_id": task_id}
+        act(settings, "resolve", job_id=job.id, **answered)
+
+
+def check_all_delivered(bed: Bed) -> None:
+    """Every file has one result and one receipt, and nothing else is left."""
+    dropped = bed.dropper.dropped
+    for role, expected in (("outbox", answer), ("archive", bytes)):
+        stands = {
+            f"{route}/{path.name}": path.read_bytes()
+            for route in ROUTES
+            for path in bed.files(route, role)
+            if not path.name.endswith(".receipt.json")
+        }
+        assert stands == {name: expected(content) for name, content in dropped.items()}
+    assert [path for route in ROUTES for path in bed.files(route, "error")] == []
+    assert bed.left_over() == []
+    assert bed.accepted() == {hashlib.sha256(content).hexdigest(): 1 for content in dropped.values()}
+    assert bed.lines("daemon.bug") == []
