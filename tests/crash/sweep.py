@@ -138,7 +138,7 @@ def trace(bed: Bed, process: subprocess.Popen[bytes], end: End, person: Callable
     """Let a daemon live to its end."""
     life, seen_bytes = Life(end), bed.log_file.stat().st_size
     tracer = Tracer(process)
-    calls = Calls(tracer, bed.root, ("state/", *(f"{route}/" for route in ROUTES)))
+    calls = Calls(tracer, bed.root, ("state", *ROUTES))
     last: Call | None = None
     is_asked = False
 
