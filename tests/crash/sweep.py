@@ -117,7 +117,8 @@ def lives(bed: Bed, story: Story, ends: Iterable[End]) -> Iterator[Life]:
                     process = None
                 check_all_delivered(bed)
             except AssertionError as error:
-                raise AssertionError(f"{life.instant}\n{error}") from error
+                error.add_note(life.instant)
+                raise
             yield life
         if process is not None:
             stop(process)
