@@ -28,6 +28,9 @@ NO_FAULTS = "faults: []\n"
 SAMPLES = (End(), End(is_after=True), End(number=signal.SIGTERM))
 """Ends that the short form puts at a call drawn at random, in each story; each costs a second or two."""
 
+PARTS = 4
+"""Each sweep is done in so many tests, so that they can run beside each other."""
+
 Record = Callable[[str, object], None]
 
 
@@ -107,12 +110,12 @@ def drawn(chance: random.Random) -> Ends:
     return ends
 
 
-def each(number: signal.Signals) -> Ends:
-    """Live up to one call after the other, until a life is whole."""
+def each(part: int, number: signal.Signals) -> Ends:
+    """Live up to one of this part's calls after the other, until a life is whole."""
 
     def ends(told: list[Life]) -> Iterator[End]:
         while not told or told[-1].is_cut:
-            yield End(len(told) + 1, number=number)
+            yield End(1 + part + PARTS * len(told), number=number)
 
     return ends
 
@@ -157,23 +160,27 @@ def test_an_end_at_a_system_call_loses_nothing_and_pays_nothing_twice(
     tell(name, tmp_path, drawn(random.Random(f"{seed} {name}")), record_property)
 
 
-# 120 to 230 lives of a story, each with a second start: 2 to 6 minutes alone on two cores; 400 of the first start: 20.
+# A story has 120 to 230 calls, the first start 400. Each costs one start or two, so a part takes 1 to 2 minutes alone on
+# two cores, and 3 to 5 with the first start; ten times that beside much else.
 @pytest.mark.system
 @pytest.mark.timeout(3600)
 @pytest.mark.fault("F1", "F4", "F6")
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", [FIRST_START, *STORIES])
 def test_a_kill_at_every_system_call_loses_nothing_and_pays_nothing_twice(
-    name: str, tmp_path: Path, record_property: Record
+    name: str, part: int, tmp_path: Path, record_property: Record
 ) -> None:
-    told = tell(name, tmp_path, each(signal.SIGKILL), record_property)
-    assert len([life for life in told if not life.is_cut]) == 1
+    told = tell(name, tmp_path, each(part, signal.SIGKILL), record_property)
+    assert [life.is_cut for life in told].count(False) == 1
 
 
-# The same cost.
-@pytest.mark.system
+@pytest.mark.system  # at the same cost
 @pytest.mark.timeout(3600)
 @pytest.mark.fault("F45")
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", ["drop", "retry", "redeliver"])
-def test_a_stop_at_every_system_call_leaves_no_question(name: str, tmp_path: Path, record_property: Record) -> None:
-    told = tell(name, tmp_path, each(signal.SIGTERM), record_property)
-    assert len([life for life in told if not life.is_cut]) == 1
+def test_a_stop_at_every_system_call_leaves_no_question(
+    name: str, part: int, tmp_path: Path, record_property: Record
+) -> None:
+    told = tell(name, tmp_path, each(part, signal.SIGTERM), record_property)
+    assert [life.is_cut for life in told].count(False) == 1
