@@ -216,6 +216,8 @@ def _set_the_scene(bed: Bed, story: Story, file: str, content: bytes) -> Job:
     wait_until(lambda: has_ended(bed), ENDS_WITHIN_S)
     job = job_of(bed, file)
     assert job.is_doubt is story.begins_in_doubt
+    end = "job.done" if job.state is State.DONE else "job.quarantined"
+    wait_until(lambda: any(line["job"] == job.id for line in bed.lines(end)), ENDS_WITHIN_S)  # told after its commit
     story.scene(bed, job)
     return job
 
