@@ -70,9 +70,10 @@ class Life:
 
     @property
     def instant(self) -> str:
-        if not self.is_cut:
+        if self.end.at is None or not self.is_cut:
             return "not cut"
-        return f"{self.end.number.name} {'after' if self.end.is_after else 'at'} call {self.end.at}: {self.steps[-1]}"
+        where = "after" if self.end.is_after else "at"
+        return f"{self.end.number.name} {where} call {self.end.at}: {self.steps[self.end.at - 1]}"
 
     @property
     def may_be_sent(self) -> bool:
@@ -140,7 +141,7 @@ def trace(bed: Bed, process: subprocess.Popen[bytes], end: End, person: Callable
     life, seen_bytes = Life(end), bed.log_file.stat().st_size
     tracer = Tracer(process)
     calls = Calls(tracer, bed.root, ("state", *ROUTES))
-    last: Call | None = None
+    dies_after: int | None = None  # the thread whose call it is
     is_asked = False
 
     def cut(number: signal.Signals) -> None:
@@ -149,11 +150,11 @@ def trace(bed: Bed, process: subprocess.Popen[bytes], end: End, person: Callable
         os.kill(process.pid, number)  # Popen would ask for its state, and take that away from the tracer
 
     def meet(call: Call) -> None:
-        nonlocal last
+        nonlocal dies_after
         if life.is_cut:
             return
         if call.result is not None:
-            if last is not None and call.thread == last.thread and len(life.steps) == end.at:
+            if call.thread == dies_after:
                 life.is_cut = True
                 cut(end.number)
             elif call.number == WRITE and call.args[0] == STDERR and not is_asked:
@@ -163,8 +164,9 @@ def trace(bed: Bed, process: subprocess.Popen[bytes], end: End, person: Callable
                         cut(signal.SIGTERM)
         elif (name := calls.name(call)) is not None:
             life.steps.append(name)
-            last = call
-            if len(life.steps) == end.at and not end.is_after:
+            if len(life.steps) == end.at and end.is_after:
+                dies_after = call.thread
+            elif len(life.steps) == end.at:
                 life.is_cut = True
                 cut(end.number)
 

@@ -70,7 +70,7 @@ FIRST_START = "drop at the first start"
 """Every life gets folders of its own: it makes the state, the other folders and the routes' markers, too."""
 
 SUBMITS = {
-    "a claim, a recall or a redelivery begins": ("rename", "leads/", "leads/inbox/.bulkgpt-watchd/"),
+    "the file comes to work": ("rename", "leads/", "leads/inbox/.bulkgpt-watchd/"),
     "the witness": ("rename", "-> leads/inbox/.bulkgpt-watchd/", ".sent-"),
     "the original moves on": ("rename", ".sent-", "-> leads/archive/"),
 }
