@@ -160,7 +160,7 @@ def test_an_end_at_a_system_call_loses_nothing_and_pays_nothing_twice(
     tell(name, tmp_path, drawn(random.Random(f"{seed} {name}")), record_property)
 
 
-# A story has 120 to 230 calls, the first start 400. Each costs one start or two: a part takes 1 to 2 minutes alone on
+# A story has 120 to 290 calls, the first start 400. Each costs one start or two: a part takes 1 to 2 minutes alone on
 # two cores, and 3 to 5 with the first start; ten times that beside much else.
 @pytest.mark.system
 @pytest.mark.timeout(3600)
