@@ -126,7 +126,8 @@ class Smb(Client):
         self._command += ["-s", str(server.place / "smb.conf")]
 
     def started(self, *lines: str, slowly: bool = False) -> Transfer:
-        """Start it; *slowly*: what it puts is a pipe, and it gets what is written there."""
+        """Start it; it is as slow as the pipe from which it puts."""
+        assert not slowly
         return Transfer([*self._command, "-c", "; ".join(lines)], "")
 
 

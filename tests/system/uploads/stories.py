@@ -18,7 +18,7 @@ WAYS: dict[str, dict[str, Any]] = {
 """The ways that the README calls a promise, as keys of a route."""
 
 ENDED = 16
-"""Length of a line that divides what clients send at once: whatever is cut off, the rest ends a line and looks whole."""
+"""Length of a line that divides what clients send at once: cut off there, a file looks whole."""
 
 UNENDED = 31
 """Length of a line that does not divide it."""

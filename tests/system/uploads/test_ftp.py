@@ -78,7 +78,7 @@ def test_no_half_upload_is_taken(
 def test_a_quiet_file_that_was_cut_at_the_end_of_a_line_is_taken_and_its_rest_is_refused(
     bed: Bed, inbox: Path, logged_in: Callable[[], Ftp]
 ) -> None:
-    """As docs/files.md says: a client that resumes without a look makes a file of zeros and the rest; it costs nothing."""
+    """As docs/files.md says: a client that resumes without a look makes a file of zeros and the rest."""
     story = Story(bed, inbox, "quiet", settle="500ms")
     content = lines(1000, ENDED, "cut-")
     half = 500 * ENDED

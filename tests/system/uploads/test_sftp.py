@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,12 @@ ROUNDS = 9
 
 
 @pytest.fixture
-def sftp(inbox: Path, serve: Callable[[Opening, Path], Server]) -> Iterator[Sftp]:
-    yield Sftp(serve(sshd, inbox))
+def sftp(inbox: Path, serve: Callable[[Opening, Path], Server]) -> Sftp:
+    return Sftp(serve(sshd, inbox))
 
 
 def uploads(story: Story, sftp: Sftp, record_property: Callable[[str, object], None]) -> None:
-    """Upload one file after the other; each stalls, and then goes on, is killed and resumed, or killed and sent anew."""
+    """Upload one after the other; each stalls, then goes on, is killed and resumed, or killed and sent anew."""
     chance = random.Random(SEED)
     for number in range(ROUNDS):
         name = f"upload-{number}.csv"
@@ -162,3 +163,22 @@ def test_a_quiet_file_that_was_cut_at_the_end_of_a_line_is_taken_as_it_is(bed: B
     bed.dropped[sha256_of(local)] += 1
     story.nothing_else()
     assert [record.sha256 for record in bed.sandbox.accepted][1] == sha256_of(local)
+
+
+@pytest.mark.fault("F22", "F24")
+def test_a_quiet_file_that_goes_on_after_it_was_sent_is_told(bed: Bed, inbox: Path, sftp: Sftp) -> None:
+    """As docs/files.md says: what stood still was sent; the server goes on writing to the file that we took."""
+    story = Story(bed, inbox, "quiet", settle="1s", poll={"min": "8s", "max": "8s"})
+    content = lines(12_000, ENDED, "on-")
+    with sftp.sending(story.local("a.csv", content), "a.csv", inbox / "a.csv", 100_000) as transfer:
+        transfer.stop()
+        half = landed(inbox / "a.csv")
+        story.daemon.wait_for("task.submitted", file="a.csv")
+        transfer.go_on()
+        transfer.ended()
+    assert story.daemon.wait_for("job.done", file="a.csv")["level"] == "warning"
+    assert bed.receipt("a.csv")["source_changed"]
+    assert bed.receipt("a.csv")["bytes"] == half < len(content)
+    bed.dropped[hashlib.sha256(content[:half]).hexdigest()] += 0
+    assert (bed.place("archive") / "a.csv").read_bytes() == content, "and nothing of it is lost"
+    story.nothing_else()
