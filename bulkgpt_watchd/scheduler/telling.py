@@ -31,7 +31,7 @@ def with_names(log: Log, names: Mapping[str, str]) -> Log:
     return write
 
 
-CHANGED = {"reason": "somebody wrote to the file after it was sent: what was sent is not all of it"}
+CHANGED = "somebody wrote to the file after it was sent: what was sent is not all of it"
 
 
 def of_job(job: Job) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def line(old: Job, new: Job, event: Event) -> tuple[str, str, dict[str, Any]] | 
             return "job.delivered", "info", {"result": new.result_path, **_partial(new)}
         case e.Archived(is_changed=is_changed):
             facts = {"archive": new.archive_path, "rows_out": new.rows_out}
-            return "job.done", "warning" if is_changed else "info", facts | (CHANGED if is_changed else {})
+            return "job.done", "warning" if is_changed else "info", facts | ({"reason": CHANGED} if is_changed else {})
         case e.Deferred(reason=reason, is_failure=is_failure):
             level = "info" if is_failure and old.waits_for != reason else "debug"
             level = "warning" if is_failure and new.failures == STUCK_FAILURES else level
