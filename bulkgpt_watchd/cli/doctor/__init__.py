@@ -245,7 +245,7 @@ class _Examination:
         return max((job.created_at for job in newest), default=None)
 
     def _paths(self) -> dict[str, Path]:
-        """Give what is written to, by what it is called; links are followed, as systemd does. What hangs is left out."""
+        """Give what is written to, by what it is called; links are followed as by systemd; what hangs is left out."""
         from bulkgpt_watchd.config.looking import look_at
 
         roles = ("inbox", "work", "outbox", "error", "archive")
