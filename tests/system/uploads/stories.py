@@ -12,10 +12,13 @@ from tests.system.bed import Bed
 from tests.system.process import AS_MORTAL, Daemon
 
 WAYS: dict[str, dict[str, Any]] = {
-    "rename": {"settle": 0},
+    "rename": {"settle": 0, "match": ["*"]},  # so that only the names that are never taken protect them
     "marker": {"ready": {"done_file": "{name}.done"}},
 }
 """The ways that the README calls a promise, as keys of a route."""
+
+INTERIMS = ("{}.part", "{}.filepart", "{}.partial", "{}.tmp", ".{}.Xa81bQ", ".in.{}.")
+"""Names of unfinished uploads: of many scripts, of WinSCP, rclone, Windows programs, rsync, and lftp or ProFTPD."""
 
 ENDED = 16
 """Length of a line that divides what clients send at once: cut off there, a file looks whole."""
@@ -39,16 +42,19 @@ class Story:
         bed.route(scan_every="50ms", **{**WAYS.get(way, {}), **keys})
         self.daemon: Daemon = bed.start(before=AS_MORTAL)
         self._canaries = 0
+        self._interims: dict[str, str] = {}
         self.empty = bed.folder / "empty"
         self.empty.touch()
 
     def interim(self, name: str) -> str:
         """Give the name under which a sender writes."""
-        return f"{name}.part" if self.way == "rename" else name
+        if self.way != "rename":
+            return name
+        return self._interims.setdefault(name, INTERIMS[len(self._interims) % len(INTERIMS)].format(name))
 
     def finish(self, name: str) -> str:
         """Give the line with which a sender says that a file is whole."""
-        return f"rename {name}.part {name}" if self.way == "rename" else f"put {self.empty} {name}.done"
+        return f"rename {self.interim(name)} {name}" if self.way == "rename" else f"put {self.empty} {name}.done"
 
     def local(self, name: str, content: bytes) -> Path:
         """Write a sender's own copy."""
@@ -68,7 +74,8 @@ class Story:
     def not_taken(self, name: str) -> None:
         """Hold that a file was not taken, although the daemon has looked."""
         self.looked()
-        assert not self.daemon.told("job.discovered", file=name)
+        for unfinished in (name, self.interim(name)):
+            assert not self.daemon.told("job.discovered", file=unfinished)
 
     def whole(self, name: str, content: bytes) -> None:
         """Wait until a file came back, which was sent and paid for as it is."""
