@@ -199,6 +199,8 @@ def live_through(sick: Sick, trouble: Trouble) -> None:
         wait_until(lambda: sick.is_over or has_ended(bed), ENDS_WITHIN_S)
         sick.trouble = None
         assert not sick.is_over, f"it ended by itself with {sick.exit_code}"
+        for intent in sick.intents:
+            intent.result()
         check(bed)
     except AssertionError as error:
         error.add_note(f"hit at {trouble.at}: {trouble.hit}\n{bed.log_file.read_text(errors='replace')[-3000:]}")
