@@ -195,7 +195,7 @@ def live_through(sick: Sick, trouble: Trouble) -> None:
     content = b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(3))
     sick.trouble = trouble
     try:
-        bed.dropper.drop("leads", f"{number}.csv", content)
+        bed.dropper.put("leads", f"{number}.csv", content)
         wait_until(lambda: sick.is_over or has_ended(bed), ENDS_WITHIN_S)
         sick.trouble = None
         assert not sick.is_over, f"it ended by itself with {sick.exit_code}"
