@@ -35,9 +35,12 @@ def test_a_sick_disk_loses_nothing_and_pays_nothing_twice(tmp_path: Path, record
     chance = random.Random(seed)
     sick = bedded(tmp_path)
     with sick.bed.sandbox(0), sick.living():
-        for name, kind in KINDS.items():
-            for lasts in (False, True):
-                suffer(sick, name, Trouble(kind, chance.randint(1, FEWEST), lasts), record_property)
+        hit = [
+            suffer(sick, name, Trouble(kind, chance.randint(1, FEWEST), lasts), record_property)
+            for name, kind in KINDS.items()
+            for lasts in (False, True)
+        ]
+    assert all(hit), "each trouble met a call"
 
 
 # 20 to 150 calls of each kind, each with a file that takes one second or three: 2 to 5 minutes each on two cores.

@@ -19,8 +19,8 @@ UNHURRIED = settings(deadline=None, suppress_health_check=list(HealthCheck), sta
 """A step may be a day of a daemon; a folder of examples would be one more thing that tests leave behind."""
 
 
-def tell(record: Record, how: settings, number: int | None = None) -> None:
-    """Let chance tell as many stories as *how* says, of a seed of this number or always the same ones."""
+def tell(record: Record, how: settings, number: int | None = None) -> Counter[str]:
+    """Let chance tell as many stories as *how* says, of a seed of this number or the same ones; give what happened."""
     tally: Counter[str] = Counter()
 
     def model() -> Model:
@@ -30,14 +30,14 @@ def tell(record: Record, how: settings, number: int | None = None) -> None:
     run_state_machine_as_test(told, settings=how)  # type: ignore[arg-type]  # whatever makes a machine will do
     for what, count in tally.items():
         record(f"counted: {what} (model)", count)
-    assert tally["kills"]
-    assert tally["older or lost states"]
+    return tally
 
 
 @pytest.mark.fault("F1", "F5", "F6", "F7", "F10", "F12", "F13", "F14", "F17", "F26", "F36", "F37", "F41", "F48")
 @pytest.mark.timeout(480)  # twenty seconds; but a story that fails is made short, which may take five minutes
 def test_the_promises_hold_whatever_happens(record_property: Record) -> None:
-    tell(record_property, settings(UNHURRIED, max_examples=40, derandomize=True))
+    tally = tell(record_property, settings(UNHURRIED, max_examples=40, derandomize=True))
+    assert min(tally["kills"], tally["older or lost states"]) > 0
 
 
 @pytest.mark.system
@@ -46,5 +46,6 @@ def test_the_promises_hold_whatever_happens(record_property: Record) -> None:
 def test_the_promises_hold_whatever_happens_in_two_thousand_stories(record_property: Record) -> None:
     number = int(os.environ.get("MODEL_SEED", random.SystemRandom().randrange(10**6)))
     print(f"MODEL_SEED={number}")  # noqa: T201  # shown where the test fails
-    tell(record_property, settings(UNHURRIED, max_examples=2_000), number)
     record_property("seed: MODEL_SEED", number)
+    tally = tell(record_property, settings(UNHURRIED, max_examples=2_000), number)
+    assert min(tally["kills"], tally["older or lost states"]) > 0

@@ -21,7 +21,7 @@ END_S = 120.0
 @pytest.mark.fault("F2", "F4")
 @pytest.mark.timeout(240)
 def test_power_cuts_lose_nothing_and_pay_nothing_twice(tmp_path: Path, disk: Disk, record_property: Record) -> None:
-    cut_and_end(tmp_path, disk, 6, record_property)
+    assert cut_and_end(tmp_path, disk, 6, record_property) > 0
 
 
 @pytest.mark.fault("F2", "F4")
@@ -30,7 +30,7 @@ def test_power_cuts_lose_nothing_and_pay_nothing_twice(tmp_path: Path, disk: Dis
 def test_a_hundred_power_cuts_lose_nothing_and_pay_nothing_twice(
     tmp_path: Path, disk: Disk, record_property: Record
 ) -> None:
-    cut_and_end(tmp_path, disk, 100, record_property)
+    assert cut_and_end(tmp_path, disk, 100, record_property) > 0
 
 
 @pytest.mark.fault("F2", "F4")
@@ -41,11 +41,11 @@ def test_power_cuts_of_one_of_two_disks_lose_nothing_and_pay_nothing_twice(
     tmp_path: Path, disk: Disk, forgets: str, record_property: Record
 ) -> None:
     """Where only the state forgets, or only the folders do, each has to bear that the other knows more."""
-    cut_and_end(tmp_path, disk, 40, record_property, forgets)
+    assert cut_and_end(tmp_path, disk, 40, record_property, forgets) > 0
 
 
-def cut_and_end(root: Path, disk: Disk, cuts: int, record: Record, *on_disk: str) -> None:
-    """Cut so often, check what must be so after each, and let all end."""
+def cut_and_end(root: Path, disk: Disk, cuts: int, record: Record, *on_disk: str) -> int:
+    """Cut so often, check what must be so after each, and let all end; give how many files were dropped."""
     bed = PowerBed(root, seed_of(record), disk, on_disk=on_disk or ("state", "folders"))
     with bed.sandbox():
         with bed.dropper.at_work():
@@ -58,6 +58,7 @@ def cut_and_end(root: Path, disk: Disk, cuts: int, record: Record, *on_disk: str
     record("counted: files dropped under power cuts", len(bed.dropper.dropped))
     record("counted: doubts left by power cuts", len(doubts))
     record("counted: doubts left by power cuts that had been accepted", bed.accepted_doubts)
+    return len(bed.dropper.dropped)
 
 
 def seed_of(record: Record) -> int:
