@@ -128,8 +128,9 @@ def _place_of_running() -> Place:
 @json_option
 def reload(as_json: bool) -> None:
     """Read the configuration again; a wrong one changes nothing and ends with 78."""
+    place = _place_of_running()
     try:
-        answer = act(_place_of_running(), "reload")
+        answer = act(place, "reload")
     except Ended as ended:
         if "mistakes" not in ended.facts:
             raise

@@ -134,6 +134,9 @@ async def test_a_reload_takes_a_right_configuration_and_leaves_a_wrong_one(bed: 
         unreadable = await asyncio.to_thread(bed.cli, "reload", RUNTIME_DIRECTORY=str(bed.state.parent))
         assert unreadable.exit_code == 78, "under systemd the daemon is found without it"
         assert "the old configuration stays" in unreadable.stderr
+        nowhere = await running.cli("reload")
+        assert (nowhere.exit_code, nowhere.stdout) == (78, "")
+        assert nowhere.stderr.endswith("1 mistake\n"), "without it nobody can tell where the daemon is"
 
         bed.config.write_text(right.replace("retry:", "timeout: 1m, retry:"))
         reloaded = await running.cli("reload")
