@@ -97,7 +97,7 @@ def cifs() -> Iterator[Kernel]:
     yield from told("tests.system.uml_cifs")
 
 
-@pytest.fixture(params=["nfs", "cifs"])
+@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in ("nfs", "cifs")])
 def share(request: pytest.FixtureRequest) -> Kernel:
     """Give the facts of the stories that are told on each kind of share."""
     kernel: Kernel = request.getfixturevalue(request.param)

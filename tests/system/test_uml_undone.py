@@ -10,7 +10,7 @@ import pytest
 from tests.system.conftest import STORIES_S, told
 from tests.system.uml import Kernel
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60), pytest.mark.xdist_group("undone")]
 
 
 @pytest.fixture(scope="module")

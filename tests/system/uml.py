@@ -59,6 +59,7 @@ sleep 60
 NEEDED = {
     "linux.uml": "user-mode-linux",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
     "rpc.nfsd": "nfs-kernel-server",
     "mount.nfs4": "nfs-common",
     "smbd": "samba",

@@ -26,7 +26,7 @@ from tests.system.bed import KEY, Bed
 from tests.system.bulk import bulk
 from tests.system.process import SOON_S, wait
 from tests.system.uml_shares import Nfs, disk, does, mounted
-from tests.system.uml_telling import OUT
+from tests.system.uml_telling import OUT, leave_outside
 
 DISK = Path("/run/disk")
 SERVERS_DISK = Path("/run/export")
@@ -43,12 +43,6 @@ WAITING_MOST = 12
 def content_of(number: int) -> bytes:
     """Give the bytes of the file that is dropped as the so manieth."""
     return b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(1 + number % 40))
-
-
-def tell_outside(name: str, what: Any) -> None:
-    """Leave a fact for the test outside, whole; the mount is synchronous, so it is there before this returns."""
-    (OUT / f".{name}").write_text(json.dumps(what, indent=1, default=str))
-    (OUT / f".{name}").rename(OUT / f"{name}.json")
 
 
 def dropped() -> int:
@@ -111,14 +105,14 @@ def drop_durably(bed: Bed, number: int) -> None:
     opened = os.open(inbox, os.O_RDONLY)
     os.fsync(opened)
     os.close(opened)
-    tell_outside("dropped", number + 1)
+    leave_outside("dropped", number + 1)
 
 
 def live() -> None:
     """Drop files until the power goes."""
     with bed_on_disk() as bed:
         daemon = bed.start()
-        tell_outside("ready", True)
+        leave_outside("ready", True)
         for number in range(dropped(), 1_000_000):
             wait(lambda: len(os.listdir(bed.place("inbox"))) < WAITING_MOST, "it takes files", daemon=daemon)
             drop_durably(bed, number)
@@ -140,7 +134,7 @@ def end() -> None:
         open_jobs = [job for job in bed.jobs() if job["state"] not in {"done", "failed", "withdrawn"}]
         code = daemon.stop()
         told = {"code": code, "bugs": daemon.told("daemon.bug"), "open": open_jobs}
-        tell_outside("counted", {**counted(bed), **told})
+        leave_outside("counted", {**counted(bed), **told})
 
 
 def counted(bed: Bed) -> dict[str, Any]:
@@ -221,9 +215,9 @@ def pass_the_point(*, claim_is_kept: bool) -> None:
             daemon.wait_for("job.discovered", file="1.csv")
             does("sync", "--file-system", SERVERS_DISK)
             bed.does("resume", "leads")
-        tell_outside("dropped", 2)
+        leave_outside("dropped", 2)
         wait(lambda: len(accepted()) == 2, "it is accepted", daemon=daemon)
-        tell_outside("cut", sorted(os.listdir(SERVERS_DISK / "leads" / "inbox" / ".bulkgpt-watchd")))
+        leave_outside("cut", sorted(os.listdir(SERVERS_DISK / "leads" / "inbox" / ".bulkgpt-watchd")))
         time.sleep(SOON_S)
 
 
@@ -242,7 +236,7 @@ def after_the_cut() -> None:
             daemon,
         )
         code = daemon.stop()
-        tell_outside("counted", {**counted(bed), "undone": undone, "code": code})
+        leave_outside("counted", {**counted(bed), "undone": undone, "code": code})
 
 
 JOBS = {
