@@ -1,8 +1,9 @@
 """
 Live through power cuts of a whole kernel (see test_uml_cut.py): what is on disk goes on, everything else is new.
 
-Three jobs: `local`, a daemon and its folders on one disk, with files dropped until the cut; `local end`, the same
-without new files, until all is over; `share` and `share end`, one file on an NFS server whose disk is not in step.
+The jobs: `local`, a daemon and its folders on one disk, with files dropped until the cut; `local-end`, the same
+without new files, until all is over; `share` and `share-end`, with `nfs` or `cifs`, one file on a server whose disk is
+not in step.
 BulkGPT would outlive the cuts; here its tasks are told to each new sandbox anew, from the ledger outside.
 """
 
@@ -16,7 +17,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from bulkgpt_watchd.sandbox import Fault, Sandbox, SandboxOptions, answer
 from tests.system.bed import KEY, Bed
 from tests.system.bulk import bulk
 from tests.system.process import SOON_S, wait
-from tests.system.uml_shares import Nfs, disk, does, mounted
+from tests.system.uml_shares import Cifs, Nfs, disk, does, mounted
 from tests.system.uml_telling import OUT, leave_outside
 
 DISK = Path("/run/disk")
@@ -170,17 +171,29 @@ def counted(bed: Bed) -> dict[str, Any]:
 # --- a share ----------------------------------------------------------------------------------------------------------
 
 
+SHARES: dict[str, tuple[Callable[[], Nfs | Cifs], str]] = {
+    "nfs": (lambda: Nfs(SERVERS_DISK, "async,no_root_squash"), "vers=4.2,hard"),
+    "cifs": (lambda: Cifs(SERVERS_DISK), "guest,vers=3.1.1"),
+}
+"""
+Servers that answer before their disk does, and the options of their mounts.
+
+Samba does so as it is: of a file it brings to disk what it is asked to, and CIFS has no such question for a folder.
+"""
+
+
 @contextmanager
 def bed_on_share() -> Iterator[Bed]:
-    """Have the state on one disk and the route on a server that answers before its own disk does."""
+    """Have the state on one disk and the route on a server."""
     with (
         mounted("ext4", "/dev/ubda", DISK, "rw"),
         disk(SERVERS_DISK, "/dev/ubdb", "commit=600"),
         sandbox_of_all_boots() as sandbox,
     ):
         (SERVERS_DISK / "leads" / "inbox").mkdir(parents=True, exist_ok=True)
-        server = Nfs(SERVERS_DISK, "async,no_root_squash")
-        with server.serving(), mounted("nfs4", server.source("leads"), DISK / "bed" / "leads", "vers=4.2,hard"):
+        make, options = SHARES[sys.argv[2]]
+        server = make()
+        with server.serving(), mounted(server.kind, server.source("leads"), DISK / "bed" / "leads", options):
             bed = Bed(DISK / "bed", sandbox)
             bed.route(min_free="1MB")
             try:
