@@ -111,9 +111,15 @@ def sandbox(options: SandboxOptions, network: Network) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def daemon(bed: Bed, network: Network) -> Daemon:
-    """Start a daemon in there, as patient as it is by default."""
-    del bed.api["timeout"], bed.api["answer_timeout"]
+def patience() -> dict[str, str]:
+    """Say how patient the daemon is: as it is by default, longer than a line is gone here."""
+    return {"timeout": "2m", "answer_timeout": "10m"}
+
+
+@pytest.fixture
+def daemon(bed: Bed, network: Network, patience: dict[str, str]) -> Daemon:
+    """Start a daemon in there."""
+    bed.api |= patience
     return bed.start(before=network.inside)
 
 
@@ -164,3 +170,21 @@ def test_a_line_that_is_gone_for_a_while_amid_an_upload_and_amid_a_download_cost
     bed.wait_ended(1, ENDS_S)
     holds(bed, daemon, 1)
     record_property("counted: times that the line to BulkGPT was gone", 2)
+
+
+@pytest.mark.fault("F7", "F19")
+@pytest.mark.parametrize("patience", [{"timeout": "3s"}])
+def test_an_upload_whose_line_is_gone_for_too_long_is_certainly_not_accepted_and_sent_again(
+    bed: Bed, network: Network, daemon: Daemon
+) -> None:
+    """All of it but its end fits into the buffers of our kernel, which would say nothing of the line."""
+    network.slow()
+    bed.drop("0.csv", content(0))
+    wait(lambda: bed.sandbox.ledger, "it is being sent", daemon=daemon)
+    with network.gone():
+        daemon.wait_for("job.deferred", file="0.csv")
+        assert bed.files("error") == {}
+    [job] = bed.wait_ended(1, ENDS_S)
+    assert job["state"] == "done"
+    assert bed.files("outbox") == {"0.csv": answer(content(0))}
+    assert len(bed.sandbox.accepted) == 1 < len(bed.sandbox.ledger)
