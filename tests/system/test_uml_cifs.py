@@ -1,4 +1,4 @@
-"""What holds on CIFS, in a real kernel with Samba (stories: uml_cifs.py); they take 6 minutes, see conftest."""
+"""What holds on CIFS, in a real kernel with Samba (stories: uml_cifs.py); they take 8 minutes, see conftest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.system.conftest import STORIES_S
 from tests.system.test_uml_shares import BESIDE_S
 from tests.system.uml import Kernel
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60), pytest.mark.xdist_group("cifs")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60)]
 
 
 @pytest.mark.fault("F33", "F20")

@@ -59,7 +59,8 @@ def left(kernel: Kernel, name: str) -> Path:
 
 def counted(kernel: Kernel, job: str) -> dict[str, Any]:
     """Boot for the last time, let all end, and give what was counted."""
-    assert kernel.run(f"tests.system.uml_cut {job}", 900) == 0, kernel.tail()
+    with kernel.running(f"tests.system.uml_cut {job}"):
+        assert kernel.ended(900) == 0, kernel.tail()
     told: dict[str, Any] = json.loads((kernel.out / "counted.json").read_bytes())
     return told
 

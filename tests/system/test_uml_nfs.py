@@ -9,7 +9,7 @@ import pytest
 from tests.system.conftest import STORIES_S
 from tests.system.uml import Kernel
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60), pytest.mark.xdist_group("nfs")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60)]
 
 
 @pytest.mark.fault("F29")
