@@ -19,7 +19,7 @@ from tests.system.process import Daemon, wait
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-RATE = 2_000_000
+RATE = 1_000_000
 """Bits a second of a poor line."""
 
 LOST_SHARE = 0.1
@@ -28,10 +28,13 @@ LOST_SHARE = 0.1
 GONE_S = 6.0
 
 ROWS = 8000
-"""Of 50 bytes each: two seconds on that line, with what base64 adds, if nothing were lost."""
+"""Of 50 bytes each: four seconds on that line, with what base64 adds, if nothing were lost."""
+
+ROWS_BUFFERED = 2200
+"""So few that our buffers take them all at once, and too many to be sent without waiting for what becomes of them."""
 
 ENDS_S = 300.0
-"""It takes 20 s; chance may want the same packet to be lost again and again."""
+"""It takes half a minute; chance may want the same packet to be lost again and again."""
 
 NEW_NETWORK = 0x40000000
 """CLONE_NEWNET of linux/sched.h."""
@@ -123,8 +126,8 @@ def daemon(bed: Bed, network: Network, patience: dict[str, str]) -> Daemon:
     return bed.start(before=network.inside)
 
 
-def content(number: int) -> bytes:
-    return b"Input_1\n" + b"".join(b"%d %s\n" % (10_000 * number + row, b"x" * 44) for row in range(ROWS))
+def content(number: int, rows: int = ROWS) -> bytes:
+    return b"Input_1\n" + b"".join(b"%d %s\n" % (10_000 * number + row, b"x" * 44) for row in range(rows))
 
 
 def holds(bed: Bed, daemon: Daemon, files: int) -> None:
@@ -179,12 +182,12 @@ def test_an_upload_whose_line_is_gone_for_too_long_is_certainly_not_accepted_and
 ) -> None:
     """All of it but its end fits into the buffers of our kernel, which would say nothing of the line."""
     network.slow()
-    bed.drop("0.csv", content(0))
+    bed.drop("0.csv", content(0, ROWS_BUFFERED))
     wait(lambda: bed.sandbox.ledger, "it is being sent", daemon=daemon)
     with network.gone():
         daemon.wait_for("job.deferred", file="0.csv")
         assert bed.files("error") == {}
     [job] = bed.wait_ended(1, ENDS_S)
     assert job["state"] == "done"
-    assert bed.files("outbox") == {"0.csv": answer(content(0))}
+    assert bed.files("outbox") == {"0.csv": answer(content(0, ROWS_BUFFERED))}
     assert len(bed.sandbox.accepted) == 1 < len(bed.sandbox.ledger)
