@@ -101,7 +101,11 @@ class Folders(Protocol):
         """Tell whether anything has this name, a dangling link included; False where its folder is missing."""
 
     def free_target(self, folder: Path, name: str, job_id: str, sidecar_suffixes: Sequence[str]) -> str:
-        """Choose a name that is free with all its sidecars: *name*, or with `-<job>` before its suffix; cut to fit."""
+        """
+        Choose a name that is free with all its sidecars: *name*, or with `-<job>` before its suffix.
+
+        Shape: cut to fit, and spelled anew where the file system of *folder* cannot have it.
+        """
 
     def create(self, folder: Path, name: str, mode: int | None, group: str | None) -> BinaryIO:
         """
@@ -146,8 +150,12 @@ class Folders(Protocol):
     def make_folder(self, path: Path) -> None:
         """Make a folder where it is missing; its parent must be there."""
 
-    def make_below(self, root: Path, folder: Path) -> None:
-        """Make what is missing of *folder* below *root*, which must be there: an unmounted share is not filled."""
+    def make_below(self, root: Path, folder: Path) -> Path:
+        """
+        Make what is missing of *folder* below *root*, which must be there: an unmounted share is not filled.
+
+        Shape: gives *folder*, spelled anew where its file system cannot have the name of a folder on the way.
+        """
 
     def probe(self, folder: Path) -> None:
         """Create, write, rename and remove a file, on disk; DiskTrouble names folder, user and the missing right."""

@@ -32,7 +32,7 @@ from bulkgpt_watchd.core.names import base_name, marker_taken_name, render_resul
 from bulkgpt_watchd.core.ports import Folders
 from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.effects.outside import Outside, Task
-from bulkgpt_watchd.effects.remote import result_place
+from bulkgpt_watchd.effects.remote import result_wanted
 
 RECEIPT = ".receipt.json"
 """What the name of an archived file gets for the file that says what was paid and delivered."""
@@ -62,8 +62,7 @@ def deliver(folders: Folders, task: Task) -> Event:
     try:
         folders.publish(target.parent, temp_name(job.id, job.file), target.name)
     except NameTaken:
-        _, name = result_place(task)
-        return Retargeted(str(target.parent / folders.free_target(target.parent, name, job.id, ())))
+        return Retargeted(str(target.parent / folders.free_target(target.parent, result_wanted(task).name, job.id, ())))
     if (done_file := task.route.result.done_file) is not None:
         marker = render_result_name(done_file, target.name, job.id)
         folders.write_whole(target.parent, marker, b"", replace=True)
@@ -167,9 +166,7 @@ def _is_changed(folders: Folders, job: Job, path: Path) -> bool:
 
 def _place(folders: Folders, job: Job, root: Path, suffix: str) -> str:
     """Choose a free pair of names for the file and what goes with it; sub-folders of the inbox are kept, and made."""
-    folder = root / os.path.dirname(job.file)
-    if folder != root:
-        folders.make_below(root, folder)
+    folder = folders.make_below(root, root / os.path.dirname(job.file))
     return str(folder / folders.free_target(folder, base_name(job.file), job.id, (suffix,)))
 
 

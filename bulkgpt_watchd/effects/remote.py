@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
 from typing import BinaryIO
 
 from bulkgpt_watchd.core import table
 from bulkgpt_watchd.core.errors import DiskTrouble, LinkBroken, Refused, TaskNotKnown
 from bulkgpt_watchd.core.events import Deferred, Event, Fetched, Finished, GaveUp
-from bulkgpt_watchd.core.names import base_name, render_result_name, temp_name
+from bulkgpt_watchd.core.names import render_result_name, temp_name
 from bulkgpt_watchd.core.policy import BAD_RESULT_TRIES, waited_s
 from bulkgpt_watchd.core.ports import Download, Folders
 from bulkgpt_watchd.core.verdict import of_status, of_unknown_task
@@ -74,15 +73,16 @@ def _later_or_never(outside: Outside, task: Task, code: str, message: str) -> Ev
 
 async def _store(outside: Outside, task: Task, answer: Download) -> Event:
     job, run, folders = task.job, outside.run, outside.folders
-    folder, _ = result_place(task)
-    target = await run(job.route, _create, folders, task, deadline_s=CALL_DEADLINE_S)
+    folder, target = await run(job.route, _create, folders, task, deadline_s=CALL_DEADLINE_S)
     digest, size_bytes = hashlib.sha256(), 0
     try:
         async for block in answer.blocks:
             digest.update(block)
             size_bytes += len(block)
             await run(job.route, target.write, block, deadline_s=CALL_DEADLINE_S)
-        name, rows_out = await run(job.route, _complete, folders, task, target, is_delimited=answer.is_delimited)
+        name, rows_out = await run(
+            job.route, _complete, folders, task, folder, target, is_delimited=answer.is_delimited
+        )
     except BaseException:
         # What is left under the dot-name is made anew by the next try; a share that hangs must not hold us up here.
         outside.later(job.route, target.close)
@@ -92,32 +92,28 @@ async def _store(outside: Outside, task: Task, answer: Download) -> Event:
     return Fetched(str(folder / name), digest.hexdigest(), size_bytes, rows_out)
 
 
-def _create(folders: Folders, task: Task) -> BinaryIO:
+def _create(folders: Folders, task: Task) -> tuple[Path, BinaryIO]:
     """Open the result under its dot-name, in the folder where it will stand."""
-    folder, _ = result_place(task)
-    if folder != task.route.outbox:
-        folders.make_below(task.route.outbox, folder)
+    folder = folders.make_below(task.route.outbox, result_wanted(task).parent)
     temp = temp_name(task.job.id, task.job.file)
-    return folders.create(folder, temp, task.route.result.mode, task.route.result.group)
+    return folder, folders.create(folder, temp, task.route.result.mode, task.route.result.group)
 
 
-def _complete(folders: Folders, task: Task, target: BinaryIO, *, is_delimited: bool) -> tuple[str, int]:
+def _complete(folders: Folders, task: Task, folder: Path, target: BinaryIO, *, is_delimited: bool) -> tuple[str, int]:
     """
     Bring the result to disk, check it, and choose its name.
 
     Errors: Refused: no CSV. LinkBroken: no length, no chunks, and other rows than went in: maybe cut.
     """
     job = task.job
-    folder, wanted = result_place(task)
     folders.finish(target, folder)
     blocks = folders.read_blocks(folder, temp_name(job.id, job.file))
     rows_out = table.rows_of_result(blocks, may_be_cut=not is_delimited)
     if not is_delimited and rows_out != job.rows:
         raise LinkBroken(f"the result came without a length and has {rows_out} rows for {job.rows}: maybe cut")
-    return folders.free_target(folder, wanted, job.id, ()), rows_out
+    return folders.free_target(folder, result_wanted(task).name, job.id, ()), rows_out
 
 
-def result_place(task: Task) -> tuple[Path, str]:
-    """Give the folder and the wanted name of the result; sub-folders of the inbox are kept."""
-    relative = render_result_name(task.route.result.name, task.job.file, task.job.id)
-    return task.route.outbox / os.path.dirname(relative), base_name(relative)
+def result_wanted(task: Task) -> Path:
+    """Give the path that the result should get; sub-folders of the inbox are kept."""
+    return task.route.outbox / render_result_name(task.route.result.name, task.job.file, task.job.id)

@@ -81,16 +81,15 @@ class Tasks:
         Give an ID of the vendor's form; a planned one instead, if there is one.
 
         Source: the vendor's sample is Base64 of `1726036593_2024-09-11-06:36:33`: a resolution of one second (UTC).
-        Here the second moves on with each ID, so that no two are equal unless that is planned.
+        Here the second moves on with each ID, and past planned ones, so that no two are equal unless that is planned.
         """
-        if planned == "previous":
-            planned = self._last_id
-        if planned is None:
+        given = self._last_id if planned == "previous" else planned
+        while given is None or (planned is None and given in self._by_id):
             self._last_second = max(int(time.time()), self._last_second + 1)
             stamp = time.strftime("%Y-%m-%d-%H:%M:%S", time.gmtime(self._last_second))
-            planned = b64encode(f"{self._last_second}_{stamp}".encode()).decode()
-        self._last_id = planned
-        return planned
+            given = b64encode(f"{self._last_second}_{stamp}".encode()).decode()
+        self._last_id = given
+        return given
 
     def add(self, task: Task) -> None:
         """Keep a task; of two with one ID, the later one is found by it."""

@@ -75,6 +75,31 @@ class FailingWhen(Hooked):
         return call(*args, **named)
 
 
+class WithoutNames(Hooked):
+    """
+    Have no name with one of some characters.
+
+    Shape: *is_told*: also when such a name is looked at, as on CIFS; else it is said not to be there, as on vfat.
+    *within* names the folders that lie there; without it all do.
+    """
+
+    def __init__(self, characters: str, *, is_told: bool = True, within: tuple[str, ...] = ("",)) -> None:
+        self.characters = frozenset(characters)
+        self.is_told = is_told
+        self.within = within
+
+    def around(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        folders = [os.readlink(f"/proc/self/fd/{opened}") for key, opened in named.items() if key.endswith("dir_fd")]
+        texts = [text for text in args if isinstance(text, str)]
+        # Of two, a rename has the source first.
+        for folder, text in zip(folders, texts, strict=len(folders) == 2):
+            if self.characters & set(text) and any(inside in folder for inside in self.within):
+                is_made = name in {"mkdir", "link", *RENAMES} or (name == "open" and bool(args[1] & os.O_CREAT))
+                code = errno.EINVAL if self.is_told or is_made else errno.ENOENT
+                raise OSError(code, os.strerror(code))
+        return call(*args, **named)
+
+
 class Recording(Hooked):
     """Note the names of calls and what they were about."""
 

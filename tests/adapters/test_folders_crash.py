@@ -109,6 +109,9 @@ CASES = {
         "out/x.json",
     ),
     "remove": Case({"out/x": OLD}, lambda folders, bed: folders.remove(bed / "out/x"), {}, "out/x"),
+    "free_target": Case(
+        {}, lambda folders, bed: folders.free_target(bed / "out", "a:b.csv", "k3v9q0xw", ()), {}, "out/x"
+    ),
     "probe": Case({}, lambda folders, bed: folders.probe(bed / "out"), {}, "out/x"),
     "make_work, make_below": Case(
         {}, make_folders, {"out/work": FOLDER, "out/work/a": FOLDER, "out/work/a/b": FOLDER}, "out/x"

@@ -15,7 +15,7 @@ from bulkgpt_watchd.adapters.folders.places import PROBE, PROBE_RENAMED
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.folders import Mount
 from tests.adapters.beds import NOBODY, as_user, memory_disk, names, needs_two_users, put, stamp
-from tests.adapters.kernels import Careful, FailingWhen, Interrupted
+from tests.adapters.kernels import Careful, FailingWhen, Interrupted, WithoutNames
 
 
 @pytest.fixture
@@ -79,6 +79,18 @@ def test_sub_folders_are_made_below_a_root_that_is_there(place: Path) -> None:
         assert not kernel.unsynced
     with pytest.raises(DiskTrouble, match="unmounted is missing"):
         folders.make_below(place / "unmounted", place / "unmounted" / "a")
+
+
+@pytest.mark.fault("F34")
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_sub_folder_whose_name_the_file_system_cannot_have_is_spelled_so_that_it_can(
+    place: Path, is_told: bool
+) -> None:
+    folders = LocalFolders(WithoutNames("\\", is_told=is_told))
+    for _ in range(2):
+        assert folders.make_below(place, place / "a:b" / "C:\\x" / "c") == place / "a:b" / "C__x" / "c"
+    assert (place / "a:b" / "C__x" / "c").is_dir()
+    assert names(place) == {"a:b"}
 
 
 def test_a_file_in_the_way_of_a_sub_folder_is_told(place: Path) -> None:

@@ -4,16 +4,24 @@ import errno
 import grp
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bulkgpt_watchd.adapters.folders import LocalFolders
 from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceVanished
 from tests.adapters.beds import as_user, memory_disk, names, needs_two_users, put
-from tests.adapters.kernels import FILE_SYSTEMS, NFS, WITHOUT_LINKS, Careful, Failing, Hooked, LosingAnswers, Short
+from tests.adapters.kernels import (
+    FILE_SYSTEMS,
+    NFS,
+    WITHOUT_LINKS,
+    Careful,
+    Failing,
+    LosingAnswers,
+    Short,
+    WithoutNames,
+)
 
 JOB = "k3v9q0xw"
 TEMP = f".{JOB}-orders.csv.part"
@@ -49,18 +57,10 @@ def test_a_name_with_the_job_may_be_taken_too(outbox: Path) -> None:
     assert LocalFolders().free_target(outbox, "orders.csv", JOB, RECEIPT) == f"orders-{JOB}-3.csv"
 
 
-class WithoutBackslash(Hooked):
-    """Have no name with a backslash, as CIFS."""
-
-    def around(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        del name
-        if any("\\" in text for text in args if isinstance(text, str)):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        return call(*args, **named)
-
-
-def test_a_name_that_the_file_system_cannot_have_is_spelled_so_that_it_can(outbox: Path) -> None:
-    folders = LocalFolders(WithoutBackslash())
+@pytest.mark.fault("F34")
+@pytest.mark.parametrize("kernel", [WithoutNames("\\"), WithoutNames('\\:?*"<>|', is_told=False)])
+def test_a_name_that_the_file_system_cannot_have_is_spelled_so_that_it_can(outbox: Path, kernel: WithoutNames) -> None:
+    folders = LocalFolders(kernel)
     assert folders.free_target(outbox, r"C:\orders?.csv", JOB, RECEIPT) == "C__orders_.csv"
     put(outbox / "C__orders_.csv.receipt.json")
     assert folders.free_target(outbox, r"C:\orders?.csv", JOB, RECEIPT) == f"C__orders_-{JOB}.csv"
@@ -68,7 +68,9 @@ def test_a_name_that_the_file_system_cannot_have_is_spelled_so_that_it_can(outbo
 
 def test_a_name_is_spelled_as_it_is_wherever_that_is_possible(outbox: Path) -> None:
     assert LocalFolders().free_target(outbox, r"C:\orders?.csv", JOB, RECEIPT) == r"C:\orders?.csv"
-    assert LocalFolders(WithoutBackslash()).free_target(outbox, "C:orders?.csv", JOB, RECEIPT) == "C:orders?.csv"
+    kernel = WithoutNames("\\")
+    assert LocalFolders(kernel).free_target(outbox, "C:orders?.csv", JOB, RECEIPT) == "C:orders?.csv"
+    assert names(outbox) == set(), "nothing is left of the trial"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import time
 
 import pytest
 
@@ -17,6 +19,17 @@ async def test_two_submits_may_get_one_task_id(sandbox: Sandbox, client: Client)
     assert first == second != third
     assert [record.task_id for record in sandbox.accepted] == [first, first, third]
     assert (await client.fetch((await client.status(first))["downloadUrl"]))[1] == answer(b"n\n2\n")
+
+
+async def test_no_task_gets_an_id_that_was_planned_for_another(sandbox: Sandbox, client: Client) -> None:
+    """As where a sandbox is told of the tasks of one before it."""
+    seconds = [int(time.time()) + ahead for ahead in range(60)]
+    stamps = [f"{second}_{time.strftime('%Y-%m-%d-%H:%M:%S', time.gmtime(second))}" for second in seconds]
+    planned = [base64.b64encode(stamp.encode()).decode() for stamp in stamps]
+    sandbox.plan(*(Fault(call="submit", task_id=task_id) for task_id in planned))
+
+    assert [await client.submit() for _ in planned] == planned
+    assert not {await client.submit(), await client.submit()} & {*planned}
 
 
 async def test_a_task_may_get_any_id(sandbox: Sandbox, client: Client) -> None:

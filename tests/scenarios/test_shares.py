@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import threading
@@ -17,7 +16,7 @@ from bulkgpt_watchd.core.errors import CommandRefused
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.scheduler import loop
 from bulkgpt_watchd.scheduler.inbox import Inbox
-from tests.adapters.kernels import RENAMES, Hanging, Hooked, When
+from tests.adapters.kernels import RENAMES, Hanging, When, WithoutNames
 from tests.daemon import Daemon, Place
 
 CSV = b"Input_1\n1\n2\n3\n"
@@ -211,24 +210,19 @@ async def test_a_decision_about_a_file_that_hangs_on_its_way_to_error_is_refused
     assert place.files("error", "hung").keys() == {"a.csv", "a.csv.error.json"}
 
 
-class OnCifs(Hooked):
-    """Have the results on a share that takes no name with a backslash."""
-
-    def around(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        del name
-        folders = [os.readlink(f"/proc/self/fd/{opened}") for key, opened in named.items() if key.endswith("dir_fd")]
-        texts = [text for text in args if isinstance(text, str)]
-        # Of two, a rename has the source first.
-        for folder, text in zip(folders, texts, strict=len(folders) == 2):
-            if "\\" in text and folder.endswith(("/outbox", "/archive", "/error")):
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        return call(*args, **named)
+RESULTS = ("/outbox", "/archive", "/error")
+ON_CIFS = WithoutNames("\\", within=RESULTS)
+ON_VFAT = WithoutNames('\\:*?"<>|', is_told=False, within=RESULTS)
 
 
-async def test_a_paid_result_does_not_hang_on_a_name_that_its_share_cannot_have(place: Place) -> None:
+@pytest.mark.fault("F34")
+@pytest.mark.parametrize("kernel", [ON_CIFS, ON_VFAT])
+async def test_a_paid_result_does_not_hang_on_a_name_that_its_share_cannot_have(
+    place: Place, kernel: WithoutNames
+) -> None:
     place.drop(r"C:\a.csv", CSV)
     place.drop(r"C:\bad.csv", b"a,b\n1\n")
-    daemon = await place.build(OnCifs())
+    daemon = await place.build(kernel)
     await daemon.begin()
     await daemon.run_to_idle()
 
@@ -237,6 +231,27 @@ async def test_a_paid_result_does_not_hang_on_a_name_that_its_share_cannot_have(
     assert place.files("archive").keys() == {"C__a.csv", "C__a.csv.receipt.json"}
     assert place.files("error").keys() == {"C__bad.csv", "C__bad.csv.error.json"}
     assert json.loads(place.files("archive")["C__a.csv.receipt.json"])["file"] == r"C:\a.csv"
+
+
+@pytest.mark.fault("F34")
+@pytest.mark.parametrize("kernel", [ON_CIFS, ON_VFAT])
+async def test_a_paid_result_does_not_hang_on_a_folder_that_its_share_cannot_have(
+    place: Place, kernel: WithoutNames
+) -> None:
+    """Two folders that come to one name share it, and no file is replaced there."""
+    place.route(recursive=True)
+    for folder in (r"x\y", "x_y"):
+        place.drop(f"{folder}/a.csv", CSV + folder.encode() + b"\n")
+        place.drop(f"{folder}/bad.csv", b"a,b\n1\n" + folder.encode())
+    daemon = await place.build(kernel)
+    await daemon.begin()
+    await daemon.run_to_idle()
+
+    assert {job.state for job in await daemon.jobs()} == {State.DONE, State.FAILED}
+    for role, files in (("outbox", 1 + 1), ("archive", 2 + 2), ("error", 2 + 2)):
+        assert {os.path.dirname(file) for file in place.files(role)} == {"x_y"}
+        assert len(place.files(role)) == files
+    assert {*place.dropped} <= {*place.files("archive").values(), *place.files("error").values()}
 
 
 async def test_a_stop_does_not_wait_for_ever_for_what_it_cannot_cut(

@@ -17,8 +17,11 @@ from tests.system.machine import Machine, why_not
 from tests.system.uml import Kernel
 from tests.system.uml import why_not as why_no_kernel
 
+JOBS = ("nfs", "cifs", "undone")
+"""Kinds of stories that are told in a kernel of their own: tests.system.uml_KIND."""
+
 STORIES_S = 1800.0
-"""All stories of one kind of share: 8 minutes, most of them deadlines of hanging calls; a busy machine needs more."""
+"""All stories of one kind: 8 minutes, most of them deadlines of hanging calls; a busy machine needs more."""
 
 
 @pytest.fixture
@@ -72,29 +75,50 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield host
 
 
-def told(job: str) -> Iterator[Kernel]:
-    """Run a job of stories in a kernel of its own, once for all tests that ask for its facts."""
+@pytest.fixture(scope="session")
+def kernels(request: pytest.FixtureRequest) -> Iterator[dict[str, Kernel]]:
+    """Boot a kernel for each kind of stories that is asked for, side by side: most of what they take is waiting."""
     if reason := why_no_kernel():
         pytest.skip(reason)
-    kernel = Kernel()
+    asked: set[object] = set()
+    for item in request.session.items:
+        if isinstance(item, pytest.Function):
+            asked.update(item.fixturenames)
+            if "share" in item.fixturenames:
+                asked.add(item.callspec.params["share"])
+    made = {job: Kernel() for job in JOBS if job in asked}
     try:
-        code = kernel.run(job, STORIES_S)
-        assert code == 0, f"the job {job} ended with {code}:\n{kernel.tail()}"
-        yield kernel
+        for job, kernel in made.items():
+            kernel.boot(f"tests.system.uml_{job}")
+        yield made
     finally:
-        kernel.close()
+        for kernel in made.values():
+            kernel.close()
+
+
+def told(kernels: dict[str, Kernel], job: str) -> Kernel:
+    """Give the facts of a kind of stories, once all are told."""
+    code = kernels[job].ended(STORIES_S)
+    assert code == 0, f"the job {job} ended with {code}:\n{kernels[job].tail()}"
+    return kernels[job]
 
 
 @pytest.fixture(scope="session")
-def nfs() -> Iterator[Kernel]:
+def nfs(kernels: dict[str, Kernel]) -> Kernel:
     """Give the facts of the stories on NFS."""
-    yield from told("tests.system.uml_nfs")
+    return told(kernels, "nfs")
 
 
 @pytest.fixture(scope="session")
-def cifs() -> Iterator[Kernel]:
+def cifs(kernels: dict[str, Kernel]) -> Kernel:
     """Give the facts of the stories on CIFS."""
-    yield from told("tests.system.uml_cifs")
+    return told(kernels, "cifs")
+
+
+@pytest.fixture(scope="session")
+def undone(kernels: dict[str, Kernel]) -> Kernel:
+    """Give the facts of the stories on a server that loses its power alone."""
+    return told(kernels, "undone")
 
 
 @pytest.fixture(params=["nfs", "cifs"])

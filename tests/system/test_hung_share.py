@@ -89,6 +89,7 @@ def test_a_hung_share_stops_its_own_route_only_and_returns_by_itself(bed: Bed, s
     assert bed.json("status")["state"] == "ok"
 
 
+@pytest.mark.fault("F29", "F45")
 def test_a_stop_does_not_wait_for_a_hung_share(bed: Bed, share: Share) -> None:
     daemon = share.start()
     bed.drop("a.csv", b"a\n1\n")
@@ -102,6 +103,7 @@ def test_a_stop_does_not_wait_for_a_hung_share(bed: Bed, share: Share) -> None:
     assert time.monotonic() - started < STOP_S
 
 
+@pytest.mark.fault("F29")
 def test_a_share_that_hangs_at_the_start_keeps_no_other_route_from_it(bed: Bed, share: Share) -> None:
     bed.drop("a.csv", b"a\n1\n")
     daemon = share.start(hangs=True)
@@ -113,6 +115,7 @@ def test_a_share_that_hangs_at_the_start_keeps_no_other_route_from_it(bed: Bed, 
     assert daemon.stop() == 0
 
 
+@pytest.mark.fault("F29")
 def test_a_result_whose_outbox_hangs_is_delivered_when_it_answers_and_paid_once(bed: Bed, share: Share) -> None:
     bed.sandbox.plan(Fault(call="submit", delay_s=1))
     daemon = share.start()
@@ -139,6 +142,7 @@ def test_a_state_on_fuse_is_refused(bed: Bed, share: Share) -> None:
     assert not [name for name in os.listdir(bed.folder / "leads") if name.startswith("state.db")]
 
 
+@pytest.mark.fault("F29")
 def test_doctor_says_which_share_hangs(bed: Bed, share: Share) -> None:
     share.start()
     bed.drop("a.csv", b"a\n1\n")
@@ -182,6 +186,7 @@ def test_a_share_that_hangs_at_a_point_of_no_return_holds_up_no_other_route_and_
     assert len(bed.sandbox.accepted) == 3
 
 
+@pytest.mark.fault("F29", "F45")
 def test_a_stop_does_not_wait_for_a_share_that_hangs_at_a_point_of_no_return(bed: Bed, share: Share) -> None:
     daemon = hang_before_the_point(bed, share)
     wait(lambda: bed.job("b.csv")["step"] == "submitting", "it passes", daemon=daemon)

@@ -60,6 +60,7 @@ def accepted(bed: Bed, name: str = "leads") -> int:
     return sum(record.workflow_id == f"workflow of {name}" for record in bed.sandbox.accepted)
 
 
+@pytest.mark.fault("F47")
 @needs_rights_to_lose
 @pytest.mark.parametrize("role", ["inbox", "outbox", "error", "archive", "work"])
 def test_a_right_that_is_taken_while_it_runs_is_told_before_a_file_is_paid(bed: Bed, role: str) -> None:
@@ -83,6 +84,7 @@ def test_a_right_that_is_taken_while_it_runs_is_told_before_a_file_is_paid(bed: 
     wait(lambda: ask(daemon, "/readyz")[0] == 200, "it is ready again", daemon=daemon)
 
 
+@pytest.mark.fault("F31")
 def test_an_inbox_that_leads_to_that_of_another_route_takes_nothing_from_it(bed: Bed) -> None:
     daemon = bed.start()
     bed.drop("a.csv", b"a\n1\n")
@@ -99,6 +101,7 @@ def test_an_inbox_that_leads_to_that_of_another_route_takes_nothing_from_it(bed:
     daemon.wait_for("route.available", route="leads")
 
 
+@pytest.mark.fault("F31", "F43")
 @pytest.mark.parametrize("by", ["a new folder", "a link"])
 def test_an_inbox_that_was_replaced_waits_until_it_is_adopted(bed: Bed, by: str) -> None:
     daemon = bed.start()
@@ -119,6 +122,7 @@ def test_an_inbox_that_was_replaced_waits_until_it_is_adopted(bed: Bed, by: str)
     assert bed.files("outbox").keys() == {"a.csv", "b.csv"}
 
 
+@pytest.mark.fault("F31")
 def test_a_work_folder_that_is_removed_while_it_runs_costs_no_result(bed: Bed) -> None:
     bed.sandbox.plan(Fault(call="status", http_status=503, times="always"))
     daemon = bed.start()
@@ -143,6 +147,7 @@ def test_a_work_folder_that_is_removed_while_it_runs_costs_no_result(bed: Bed) -
 class TestMounts:
     """What takes a mount to try."""
 
+    @pytest.mark.fault("F36")
     @pytest.mark.parametrize("of", ["blocks", "inodes"])
     @pytest.mark.parametrize("role", ["outbox", "error", "archive"])
     def test_a_full_folder_stops_its_route_after_the_first_file_at_most(self, bed: Bed, role: str, of: str) -> None:
@@ -170,6 +175,7 @@ class TestMounts:
         }[role]
         bed.gone.update({"outbox": [], "error": dropped[:1], "archive": dropped}[role])  # on a disk of the daemon's own
 
+    @pytest.mark.fault("F31")
     def test_shares_that_are_mounted_at_each_others_place_are_not_taken_for_one_another(self, bed: Bed) -> None:
         """Each has the mount point and type of before; its marker says whose it is. What is under way waits for it."""
         for name, share in (("leads", "share-1"), ("more", "share-2")):
@@ -198,6 +204,7 @@ class TestMounts:
         assert (accepted(bed), accepted(bed, "more")) == (2, 0)
         assert bed.files("outbox", "share-1").keys() == {"a.csv", "b.csv"}
 
+    @pytest.mark.fault("F31")
     def test_what_is_under_way_when_something_is_mounted_over_its_inbox_is_delivered_afterwards(self, bed: Bed) -> None:
         bed.sandbox.plan(Fault(call="status", http_status=503, times="always"))
         disks = Disks(bed)

@@ -130,6 +130,7 @@ def test_what_is_mounted_over_a_folder_is_not_taken_for_it(bed: Bed, disks: Disk
     assert bed.files("outbox").keys() == {"a.csv", "b.csv"}
 
 
+@pytest.mark.fault("F31")
 def test_doctor_says_where_the_daemon_sees_another_folder_than_you(bed: Bed, disks: Disks) -> None:
     disks.start("true")
     assert "another folder" not in bed.does("doctor")
@@ -213,6 +214,7 @@ def test_a_state_whose_disk_is_full_waits_and_pays_once(bed: Bed, disks: Disks, 
     assert daemon.stop() == 0
 
 
+@pytest.mark.fault("F36", "F45")
 def test_a_reload_on_a_full_disk_tells_mistakes_and_no_bug(bed: Bed, disks: Disks) -> None:
     daemon = disks.start("mount -t tmpfs -o size=3m none state")
     disks.do("dd if=/dev/zero of=state/filler bs=4k 2>/dev/null || true")

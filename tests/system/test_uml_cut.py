@@ -59,7 +59,8 @@ def left(kernel: Kernel, name: str) -> Path:
 
 def counted(kernel: Kernel, job: str) -> dict[str, Any]:
     """Boot for the last time, let all end, and give what was counted."""
-    assert kernel.run(f"tests.system.uml_cut {job}", 900) == 0, kernel.tail()
+    with kernel.running(f"tests.system.uml_cut {job}"):
+        assert kernel.ended(900) == 0, kernel.tail()
     told: dict[str, Any] = json.loads((kernel.out / "counted.json").read_bytes())
     return told
 
@@ -91,14 +92,15 @@ def test_cuts_of_the_whole_machine_lose_no_file_and_pay_none_twice(kernel: Kerne
 
 
 @pytest.mark.fault("F3", "F5", "F39")
+@pytest.mark.parametrize("kind", ["nfs", "cifs"])
 def test_a_rename_that_a_server_undoes_although_fsync_returned_makes_no_second_submit(
-    kernel: Kernel, record_property: Any
+    kernel: Kernel, record_property: Any, kind: str
 ) -> None:
     """Server and client are cut together after the point of no return; the name in work says again: not sent."""
-    with kernel.running("tests.system.uml_cut share"):
+    with kernel.running(f"tests.system.uml_cut share {kind}"):
         names = json.loads(left(kernel, "cut").read_bytes())
     assert [name for name in names if ".sent-" in name], "the rename was done, and fsync had returned"
-    told = counted(kernel, "share-end")
+    told = counted(kernel, f"share-end {kind}")
     undone = [name for name in told["undone"]["work"] if name != "route.json"]
     assert len(undone) == 1
     assert ".sent-" not in undone[0], "else the server kept the rename, and nothing is shown"
@@ -108,13 +110,14 @@ def test_a_rename_that_a_server_undoes_although_fsync_returned_makes_no_second_s
 
 
 @pytest.mark.fault("F3", "F5", "F39")
+@pytest.mark.parametrize("kind", ["nfs", "cifs"])
 def test_a_claim_that_a_server_undoes_although_fsync_returned_makes_no_second_submit(
-    kernel: Kernel, record_property: Any
+    kernel: Kernel, record_property: Any, kind: str
 ) -> None:
     """The file stands in the inbox again, as if nobody had ever taken it; its bytes are known."""
-    with kernel.running("tests.system.uml_cut share-claim"):
+    with kernel.running(f"tests.system.uml_cut share-claim {kind}"):
         left(kernel, "cut")
-    told = counted(kernel, "share-end")
+    told = counted(kernel, f"share-end {kind}")
     assert told["undone"] == {"inbox": [".bulkgpt-watchd", "1.csv"], "work": ["route.json"]}
     assert told["outcomes"] == {"done": 1, "submission_unknown": 1, "duplicate": 1}
     assert (told["paid"], told["paid_twice"], told["lost"]) == (2, [], [])

@@ -69,6 +69,16 @@ def test_a_route_returns_by_itself_with_what_was_dropped_meanwhile(share: Kernel
 
 
 @pytest.mark.fault("F29", "F30")
+def test_a_paid_result_that_comes_while_the_server_is_away_is_delivered_whole_once_it_is_back(share: Kernel) -> None:
+    told = share.story("result_while_away")
+    assert told["reason"]
+    assert told["whole"]
+    assert told["archive"] == ["a.csv", "a.csv.receipt.json"]
+    assert told["paid"] == 2, "it and one beside it"
+    assert told["failed"] == []
+
+
+@pytest.mark.fault("F29", "F30")
 def test_no_thread_and_no_descriptor_is_lost_however_often_a_server_goes(share: Kernel, record_property: Count) -> None:
     told = share.story("hung_again_and_again")
     first, *others = told["counted"]

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.system.conftest import STORIES_S, told
+from tests.system.conftest import STORIES_S
 from tests.system.uml import Kernel
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(STORIES_S + 60)]
-
-
-@pytest.fixture(scope="module")
-def undone() -> Iterator[Kernel]:
-    """Give the facts of the stories."""
-    yield from told("tests.system.uml_undone")
 
 
 @pytest.mark.fault("F39")

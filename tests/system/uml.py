@@ -59,6 +59,7 @@ sleep 60
 NEEDED = {
     "linux.uml": "user-mode-linux",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
     "rpc.nfsd": "nfs-kernel-server",
     "mount.nfs4": "nfs-common",
     "smbd": "samba",
@@ -101,13 +102,12 @@ class Kernel:
         finally:
             self.cut()
 
-    def run(self, job: str, within_s: float) -> int:
-        """Boot, wait until the job has ended, and give its exit code."""
-        with self.running(job):
-            code = self.out / "code"
-            wait(lambda: code.exists() or self.has_ended(), f"the job {job} ends", within_s)
-            assert code.exists(), f"the kernel ended before its job; the console ends:\n{self.tail()}"
-            return int(wait(code.read_text, "the exit code is written"))
+    def ended(self, within_s: float) -> int:
+        """Wait until the job has ended; give its exit code."""
+        code = self.out / "code"
+        wait(lambda: code.exists() or self.has_ended(), "the job ends", within_s)
+        assert code.exists(), f"the kernel ended before its job; the console ends:\n{self.tail()}"
+        return int(wait(code.read_text, "the exit code is written"))
 
     def boot(self, job: str) -> None:
         for name in ("code", "console"):

@@ -1,8 +1,9 @@
 """
 Live through power cuts of a whole kernel (see test_uml_cut.py): what is on disk goes on, everything else is new.
 
-Three jobs: `local`, a daemon and its folders on one disk, with files dropped until the cut; `local end`, the same
-without new files, until all is over; `share` and `share end`, one file on an NFS server whose disk is not in step.
+The jobs: `local`, a daemon and its folders on one disk, with files dropped until the cut; `local-end`, the same
+without new files, until all is over; `share` and `share-end`, with `nfs` or `cifs`, one file on a server whose disk is
+not in step.
 BulkGPT would outlive the cuts; here its tasks are told to each new sandbox anew, from the ledger outside.
 """
 
@@ -16,7 +17,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from bulkgpt_watchd.sandbox import Fault, Sandbox, SandboxOptions, answer
 from tests.system.bed import KEY, Bed
 from tests.system.bulk import bulk
 from tests.system.process import SOON_S, wait
-from tests.system.uml_shares import Nfs, disk, does, mounted
-from tests.system.uml_telling import OUT
+from tests.system.uml_shares import Cifs, Nfs, disk, does, mounted
+from tests.system.uml_telling import OUT, leave_outside
 
 DISK = Path("/run/disk")
 SERVERS_DISK = Path("/run/export")
@@ -43,12 +44,6 @@ WAITING_MOST = 12
 def content_of(number: int) -> bytes:
     """Give the bytes of the file that is dropped as the so manieth."""
     return b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(1 + number % 40))
-
-
-def tell_outside(name: str, what: Any) -> None:
-    """Leave a fact for the test outside, whole; the mount is synchronous, so it is there before this returns."""
-    (OUT / f".{name}").write_text(json.dumps(what, indent=1, default=str))
-    (OUT / f".{name}").rename(OUT / f"{name}.json")
 
 
 def dropped() -> int:
@@ -111,14 +106,14 @@ def drop_durably(bed: Bed, number: int) -> None:
     opened = os.open(inbox, os.O_RDONLY)
     os.fsync(opened)
     os.close(opened)
-    tell_outside("dropped", number + 1)
+    leave_outside("dropped", number + 1)
 
 
 def live() -> None:
     """Drop files until the power goes."""
     with bed_on_disk() as bed:
         daemon = bed.start()
-        tell_outside("ready", True)
+        leave_outside("ready", True)
         for number in range(dropped(), 1_000_000):
             wait(lambda: len(os.listdir(bed.place("inbox"))) < WAITING_MOST, "it takes files", daemon=daemon)
             drop_durably(bed, number)
@@ -140,7 +135,7 @@ def end() -> None:
         open_jobs = [job for job in bed.jobs() if job["state"] not in {"done", "failed", "withdrawn"}]
         code = daemon.stop()
         told = {"code": code, "bugs": daemon.told("daemon.bug"), "open": open_jobs}
-        tell_outside("counted", {**counted(bed), **told})
+        leave_outside("counted", {**counted(bed), **told})
 
 
 def counted(bed: Bed) -> dict[str, Any]:
@@ -176,17 +171,29 @@ def counted(bed: Bed) -> dict[str, Any]:
 # --- a share ----------------------------------------------------------------------------------------------------------
 
 
+SHARES: dict[str, tuple[Callable[[], Nfs | Cifs], str]] = {
+    "nfs": (lambda: Nfs(SERVERS_DISK, "async,no_root_squash"), "vers=4.2,hard"),
+    "cifs": (lambda: Cifs(SERVERS_DISK), "guest,vers=3.1.1"),
+}
+"""
+Servers that answer before their disk does, and the options of their mounts.
+
+Samba does so as it is: of a file it brings to disk what it is asked to, and CIFS has no such question for a folder.
+"""
+
+
 @contextmanager
 def bed_on_share() -> Iterator[Bed]:
-    """Have the state on one disk and the route on a server that answers before its own disk does."""
+    """Have the state on one disk and the route on a server."""
     with (
         mounted("ext4", "/dev/ubda", DISK, "rw"),
         disk(SERVERS_DISK, "/dev/ubdb", "commit=600"),
         sandbox_of_all_boots() as sandbox,
     ):
         (SERVERS_DISK / "leads" / "inbox").mkdir(parents=True, exist_ok=True)
-        server = Nfs(SERVERS_DISK, "async,no_root_squash")
-        with server.serving(), mounted("nfs4", server.source("leads"), DISK / "bed" / "leads", "vers=4.2,hard"):
+        make, options = SHARES[sys.argv[2]]
+        server = make()
+        with server.serving(), mounted(server.kind, server.source("leads"), DISK / "bed" / "leads", options):
             bed = Bed(DISK / "bed", sandbox)
             bed.route(min_free="1MB")
             try:
@@ -221,9 +228,9 @@ def pass_the_point(*, claim_is_kept: bool) -> None:
             daemon.wait_for("job.discovered", file="1.csv")
             does("sync", "--file-system", SERVERS_DISK)
             bed.does("resume", "leads")
-        tell_outside("dropped", 2)
+        leave_outside("dropped", 2)
         wait(lambda: len(accepted()) == 2, "it is accepted", daemon=daemon)
-        tell_outside("cut", sorted(os.listdir(SERVERS_DISK / "leads" / "inbox" / ".bulkgpt-watchd")))
+        leave_outside("cut", sorted(os.listdir(SERVERS_DISK / "leads" / "inbox" / ".bulkgpt-watchd")))
         time.sleep(SOON_S)
 
 
@@ -242,7 +249,7 @@ def after_the_cut() -> None:
             daemon,
         )
         code = daemon.stop()
-        tell_outside("counted", {**counted(bed), "undone": undone, "code": code})
+        leave_outside("counted", {**counted(bed), "undone": undone, "code": code})
 
 
 JOBS = {

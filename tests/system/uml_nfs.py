@@ -12,21 +12,9 @@ from pathlib import Path
 from typing import cast
 
 from bulkgpt_watchd.sandbox import Fault, answer
-from tests.system.bed import VENDOR_CSV
 from tests.system.process import wait
 from tests.system.uml_shares import Nfs, disk
-from tests.system.uml_stories import (
-    HUNG_S,
-    found_after,
-    hung_again_and_again,
-    mounted_over_and_gone,
-    rows,
-    server_stopped_and_back,
-    settles_a_minute,
-    stale_attributes,
-    state_on_the_share,
-    stopped_while_hung,
-)
+from tests.system.uml_stories import HUNG_S, found_after, names_are_taken, of_each_kind, rows
 from tests.system.uml_telling import Facts, ShareBed, Story, tell
 
 HARD = "vers=4.2,hard"
@@ -127,27 +115,8 @@ def names_are_never_replaced(bed: ShareBed) -> Facts:
     libc.renameat2(-100, os.fsencode(probe), -100, os.fsencode(probe.with_name(".probed")), 1)
     code = errno.errorcode.get(ctypes.get_errno())
     probe.unlink(missing_ok=True)
-    foreign = {}
-    for role, name in (
-        ("outbox", "a.csv"),
-        ("archive", "a.csv"),
-        ("error", "bad.csv"),
-        ("error", "worse.csv.error.json"),
-    ):
-        bed.place(role).mkdir(exist_ok=True)
-        foreign[bed.place(role) / name] = f"foreign {role} {name}".encode()
-        (bed.place(role) / name).write_bytes(foreign[bed.place(role) / name])
-    bed.start()
-    bed.remote("a.csv", VENDOR_CSV)
-    bed.remote("bad.csv", b"a,b\n1\n")
-    bed.remote("worse.csv", b"a,b\n2\n")
-    jobs = bed.wait_ended(3)
-    return {
-        "code": code,
-        "kept": all(path.read_bytes() == content for path, content in foreign.items()),
-        "states": {job["file"]: job["state"] for job in jobs},
-        "counts": {role: len(bed.files(role)) for role in ("outbox", "archive", "error")},
-    }
+    taken = ("outbox/a.csv", "archive/a.csv", "error/bad.csv", "error/worse.csv.error.json")
+    return {"code": code, **names_are_taken(bed, taken, ("bad.csv", "worse.csv"))}
 
 
 def root_is_nobody(bed: ShareBed) -> Facts:
@@ -203,20 +172,14 @@ def server_is_full(bed: ShareBed) -> Facts:
 
 
 STORIES = (
+    *of_each_kind(HARD),
     Story(found_without_events, HARD),
-    Story(stale_attributes, f"{HARD},actimeo=30"),
-    Story(server_stopped_and_back, HARD),
-    Story(hung_again_and_again, HARD),
-    Story(stopped_while_hung, HARD),
     Story(renamed_late, HARD),
     Story(soft_mount, SOFT),
-    Story(mounted_over_and_gone, HARD),
     Story(silly_names, HARD),
     Story(names_are_never_replaced, HARD),
     Story(root_is_nobody, HARD),
     Story(server_is_full, HARD),
-    Story(settles_a_minute, HARD),
-    Story(state_on_the_share, HARD),
 )
 
 

@@ -29,6 +29,7 @@ def does(*command: str | Path, within_s: float = 120) -> str:
 def mounted(kind: str, source: str, point: Path, options: str) -> Iterator[None]:
     """Mount something for as long as it is needed."""
     point.mkdir(parents=True, exist_ok=True)
+    does("modprobe", "loop")
     does("mount", "-t", kind, "-o", options, source, point)
     try:
         yield
@@ -46,8 +47,16 @@ def disk(point: Path, device: str | None = None, options: str = "rw") -> Iterato
             file.truncate(DISK_BYTES)
         does("mkfs.ext4", "-q", image)
         device, options = str(image), f"loop,{options}"
-    does("modprobe", "loop")
     with mounted("ext4", device, point, options):
+        yield
+
+
+@contextmanager
+def stick(point: Path) -> Iterator[None]:
+    """Mount a disk as they are carried about, with the file system of Windows: vfat."""
+    image = Path(f"{point}.img")
+    does("mkfs.vfat", "-C", image, str(DISK_BYTES >> 10))
+    with mounted("vfat", str(image), point, "loop"):
         yield
 
 

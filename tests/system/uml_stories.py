@@ -6,18 +6,23 @@ import hashlib
 import os
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+from bulkgpt_watchd.sandbox import Fault, answer
+from tests.system.bed import VENDOR_CSV
 from tests.system.process import SOON_S, wait
 from tests.system.uml_shares import does
-from tests.system.uml_telling import Facts, ShareBed, descriptors, inotify_watches, threads
+from tests.system.uml_telling import Facts, ShareBed, Story, descriptors, inotify_watches, threads
 
 HUNG_S = 240.0
 """A look is given 20 s, or 60 s where the hang comes in its midst, before its share counts as hung."""
 
-CYCLES = 5
-"""How often a server goes and comes: what is left of each time would show in the count after the second."""
+CYCLES = 3
+"""How often a server goes and comes: of what is left each time there would be two more after the third."""
+
+FOREIGN = b"of somebody else: "
+"""How files begin that stood there before."""
 
 
 def rows(name: str) -> bytes:
@@ -114,6 +119,28 @@ def server_stopped_and_back(bed: ShareBed) -> Facts:
     }
 
 
+def result_while_away(bed: ShareBed) -> Facts:
+    """Stop the server between the submit and its result."""
+    bed.sandbox.plan(Fault(call="submit", delay_s=4))
+    daemon = bed.start()
+    bed.remote("a.csv", VENDOR_CSV)
+    wait(lambda: bed.sandbox.accepted, "it is accepted", daemon=daemon)
+    bed.server.stop()
+    daemon.wait_for("task.submitted")
+    bed.drop("beside.csv", rows("beside"), "more")
+    daemon.wait_for("job.done", file="beside.csv")
+    told = daemon.wait_for("route.unavailable", within_s=HUNG_S, route="leads")
+    bed.server.start()
+    bed.wait_ended(2, HUNG_S)
+    return {
+        "reason": told["reason"],
+        "whole": bed.files("outbox") == {"a.csv": answer(VENDOR_CSV)},
+        "archive": sorted(bed.files("archive")),
+        "paid": len(bed.sent()),
+        "failed": daemon.told("job.failed"),
+    }
+
+
 def hung_again_and_again(bed: ShareBed) -> Facts:
     """Stop and start the server many times: what is stuck each time must end each time."""
     daemon = bed.start()
@@ -198,6 +225,24 @@ def mounted_over_and_gone(bed: ShareBed) -> Facts:
     }
 
 
+def names_are_taken(bed: ShareBed, taken: Sequence[str], bad: Sequence[str]) -> Facts:
+    """Have foreign files where a.csv, and the *bad* ones, would come to stand; *taken* are their paths in the route."""
+    places = [bed.folder / "leads" / path for path in taken]
+    for place in places:
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(FOREIGN + place.name.encode())
+    bed.start()
+    bed.remote("a.csv", VENDOR_CSV)
+    for number, name in enumerate(bad):
+        bed.remote(name, b"a,b\n%d\n" % number)
+    jobs = bed.wait_ended(1 + len(bad))
+    return {
+        "kept": all(place.read_bytes() == FOREIGN + place.name.encode() for place in places),
+        "states": {job["file"]: job["state"] for job in jobs},
+        "counts": {role: len(bed.files(role)) for role in ("outbox", "archive", "error")},
+    }
+
+
 def settles_a_minute(bed: ShareBed) -> Facts:
     """Say nothing of `settle`."""
     del bed.routes[0]["settle"]
@@ -219,3 +264,17 @@ def state_on_the_share(bed: ShareBed) -> Facts:
     told = daemon.tail()
     bed.more["state"] = {"path": "state/state.db"}
     return {"code": code, "told": told, "made": sorted(os.listdir(bed.folder / "leads" / "state"))}
+
+
+def of_each_kind(options: str) -> tuple[Story, ...]:
+    """Give the stories that are told of each kind of share, with these options of its mount."""
+    stories = (
+        server_stopped_and_back,
+        result_while_away,
+        hung_again_and_again,
+        stopped_while_hung,
+        mounted_over_and_gone,
+        settles_a_minute,
+        state_on_the_share,
+    )
+    return (*(Story(each, options) for each in stories), Story(stale_attributes, f"{options},actimeo=30"))

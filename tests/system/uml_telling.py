@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
@@ -83,10 +84,16 @@ def tell(stories: Iterable[Story], server: Nfs | Cifs) -> None:
     wanted = os.environ.get("STORIES", "").split()
     for each in stories:
         if not wanted or each.name in wanted:
-            facts = json.dumps(_told(each, server), indent=1, default=str)
-            (OUT / ".facts").write_text(facts)
-            (OUT / ".facts").rename(OUT / f"{each.name}.json")
-            print(each.name, facts, flush=True)  # noqa: T201 it is what the console is for
+            began = time.monotonic()
+            facts = _told(each, server)
+            leave_outside(each.name, facts)
+            print(f"{each.name}: {time.monotonic() - began:.0f} s", facts, flush=True)  # noqa: T201 it is the console
+
+
+def leave_outside(name: str, what: Any) -> None:
+    """Leave a fact for the test outside, whole; the mount is synchronous, so it is there before this returns."""
+    (OUT / f".{name}").write_text(json.dumps(what, indent=1, default=str))
+    (OUT / f".{name}").rename(OUT / f"{name}.json")
 
 
 def _told(each: Story, server: Nfs | Cifs) -> Facts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from bulkgpt_watchd.adapters.folders.handle import Handle
 from bulkgpt_watchd.adapters.folders.mounts import parse_mountinfo
 from bulkgpt_watchd.adapters.folders.opening import CREATE_FLAGS, At, FolderMissing, kind_of, stamp_from
-from bulkgpt_watchd.adapters.folders.publish import PRIVATE, Publishing
+from bulkgpt_watchd.adapters.folders.publish import PRIVATE, Publishing, as_possible
 from bulkgpt_watchd.adapters.folders.trouble import FORBIDDEN, at_place, right_missing, shown, told, who
 from bulkgpt_watchd.core.errors import DiskTrouble, SourceVanished
 from bulkgpt_watchd.core.folders import Mount, Room
@@ -76,7 +76,8 @@ class Places(Publishing):
         Errors: InUse, DiskTrouble.
         Repeat: yes. A folder of ours that is there is kept.
         """
-        found = self._make(work, WORK_FOLDER)
+        with at_place("make", work):
+            found = self._make(work, WORK_FOLDER)
         # Servers show owners as they like; there the marker in it tells whose it is.
         if found.st_uid != os.geteuid() and not self.mount_of(work).is_network:
             raise DiskTrouble(f"{shown(work)} belongs to uid {found.st_uid}, and work must belong to {who()}")
@@ -88,26 +89,28 @@ class Places(Publishing):
         Errors: InUse, DiskTrouble.
         Repeat: yes. A folder that is there is kept.
         """
-        self._make(path, USUAL_FOLDER)
+        with at_place("make", path):
+            self._make(path, USUAL_FOLDER)
 
-    def make_below(self, root: Path, folder: Path) -> None:
+    def make_below(self, root: Path, folder: Path) -> Path:
         """
         Make what is missing of *folder* below *root*, which must be there: an unmounted share is not filled.
 
+        Shape: gives the folder as this file system can have it: spelled anew where it must be, as in `free_target`.
         Errors: InUse, DiskTrouble.
         Repeat: yes. A folder that is there is kept.
         """
         made = root
         for part in folder.relative_to(root).parts:
-            made /= part
-            self._make(made, USUAL_FOLDER)
+            with at_place("make", made / part):
+                made = as_possible(lambda path: self._make(path, USUAL_FOLDER), made / part)
+        return made
 
     def _make(self, path: Path, mode: int) -> os.stat_result:
         with self._at(path) as at:
-            with at_place("make", path):
-                with suppress(FileExistsError):
-                    self._kernel.mkdir(at.name, mode, dir_fd=at.folder)
-                found = self._kernel.stat(at.name, dir_fd=at.folder, follow_symlinks=False)
+            with suppress(FileExistsError):
+                self._kernel.mkdir(at.name, mode, dir_fd=at.folder)
+            found = self._kernel.stat(at.name, dir_fd=at.folder, follow_symlinks=False)
             if not stat.S_ISDIR(found.st_mode):
                 raise DiskTrouble(f"{shown(path)} is {kind_of(found.st_mode)}, not a folder")
             self._sync(at.folder, path.parent)

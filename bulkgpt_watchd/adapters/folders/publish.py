@@ -13,7 +13,7 @@ import grp
 import io
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -40,9 +40,25 @@ PRIVATE = 0o600
 USUAL = 0o666
 """The modes given to open(2); the kernel takes the umask off."""
 
-
 NO_SUCH_NAME = frozenset({errno.EINVAL, errno.EILSEQ})
-"""What a share answers to a name that it cannot have: CIFS to a backslash, and to what its character set lacks."""
+"""What a file system answers when a name is made that it cannot have: CIFS to a backslash, vfat to a colon too."""
+
+
+def as_possible(make: Callable[[Path], object], path: Path) -> Path:
+    """
+    Make something under its name, or respelled where its file system cannot have that name; give the path that it got.
+
+    Shape: only making shows it: to vfat, a name that it cannot have is one that is free.
+    Errors: those of *make*.
+    """
+    try:
+        make(path)
+    except OSError as error:
+        if error.errno not in NO_SUCH_NAME:
+            raise
+        path = path.with_name(respelled(path.name))
+        make(path)
+    return path
 
 
 class Publishing(Renaming):
@@ -69,24 +85,25 @@ class Publishing(Renaming):
         Shape: *name* is a base name; the stem is cut so that all that we add fits. One that this file system cannot
             have is spelled so that it can: what is paid must not hang on a name.
         Errors: InUse, DiskTrouble: the folder is missing too.
-        Repeat: yes, it changes nothing; the name may be taken by the time it is used (NameTaken then).
+        Repeat: yes, it leaves nothing; the name may be taken by the time it is used (NameTaken then).
         """
         longest = max((len(os.fsencode(suffix)) for suffix in sidecar_suffixes), default=0)
         room_bytes = NAME_MAX_BYTES - max(LONGEST_ADDITION_BYTES, longest + len(f"{OURS}-{TEMP_SUFFIX}"))
         additions = itertools.chain(("", f"-{job_id}"), (f"-{job_id}-{number}" for number in itertools.count(2)))
+        name = insert_before_suffix(name, "", room_bytes)
         with self._folder(folder) as opened, at_place("look into", folder):
 
             def is_free(spelling: str) -> bool:
                 names = (spelling, *(spelling + suffix for suffix in sidecar_suffixes))
                 return all(self._look_at(At(opened, taken, taken)) is None for taken in names)
 
-            try:
-                if is_free(plain := insert_before_suffix(name, "", room_bytes)):
-                    return plain
-            except OSError as error:
-                if error.errno not in NO_SUCH_NAME:
-                    raise
-                name = respelled(name)
+            def try_hidden(path: Path) -> None:
+                at = At(opened, scratch_name(f"{job_id}-{path.name}"), os.fspath(path))
+                self._kernel.close(self._create(at, PRIVATE))
+                self._unlink(at)
+
+            if respelled(name) != name:
+                name = as_possible(try_hidden, folder / name).name
             spellings = (insert_before_suffix(name, addition, room_bytes) for addition in additions)
             return next(spelling for spelling in spellings if is_free(spelling))
 
