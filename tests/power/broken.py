@@ -6,9 +6,10 @@ It shows that the bed would catch the mistake. WHAT is one of these, or several,
     synchronous=NORMAL      SQLite brings commits to disk when it likes
     no-witness              the file in work does not get its sent name
     no-fsync=CALL:KIND      the fsyncs of files, or of folders, are left out in one call of `LocalFolders`
+    no-fsync                none is done in the folders, as on a disk that lies
     stop-after=N            stop after the n-th step: a change (a call that changes something in the folders), a commit
-                            of the state, an upload that begins, its answer, a question about a task; with `N:answer`
-                            and the like only these count
+                            of the state, an upload that begins, its answer, a question about a task
+    stop-after=N:KIND       count only `answer` and the like, or what is told of jobs in the log (`job.delivered`)
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from bulkgpt_watchd.adapters.folders import Kernel, LocalFolders, opening
 from bulkgpt_watchd.adapters.folders.claim import Claiming
 from bulkgpt_watchd.adapters.sqlite_file import connect_to_write
 from bulkgpt_watchd.cli import main
-from bulkgpt_watchd.core.ports import Upload
+from bulkgpt_watchd.core.ports import Change, Upload
 from bulkgpt_watchd.core.wire import TaskStatus
+from bulkgpt_watchd.scheduler.book import Book
+from bulkgpt_watchd.scheduler.telling import line
 from tests.adapters.kernels import Hooked, is_change
 
 
@@ -74,7 +77,11 @@ def leave_out_fsync(call: str, kind: str) -> None:
 
 
 class Steps:
-    """Count what changes something, and stop this very thread, and so all, after the n-th time."""
+    """
+    Count, and stop this very thread, and so all, after the n-th time.
+
+    Shape: what is told (kinds with a dot) changes nothing on a disk, and counts only where it is asked for.
+    """
 
     def __init__(self, stops_after: int, only: str | None) -> None:
         self._left = stops_after
@@ -83,7 +90,7 @@ class Steps:
 
     def step(self, kind: str) -> None:
         with self._lock:  # held while stopped: whoever else has just changed something waits here
-            self._left -= self._only in {None, kind}
+            self._left -= kind == self._only or (self._only is None and "." not in kind)
             if self._left == 0:
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
@@ -105,7 +112,7 @@ def stop_after(number: int, only: str | None = None) -> None:
     """Stop between two changes, as a cut may come there."""
     steps = Steps(number, only)
     write = sqlite_thread.CommitThread._write  # noqa: SLF001  # a commit has no name outside
-    submit, status = HttpApi.submit, HttpApi.status
+    submit, status, tell = HttpApi.submit, HttpApi.status, Book._tell  # noqa: SLF001  # as above
 
     def write_and_step(self: sqlite_thread.CommitThread, requests: Sequence[Any]) -> None:
         write(self, requests)
@@ -121,10 +128,16 @@ def stop_after(number: int, only: str | None = None) -> None:
         steps.step("question")
         return await status(self, task_id)
 
+    def tell_and_step(self: Book, change: Change) -> None:
+        tell(self, change)
+        if (told := line(change.old, change.new, change.event)) is not None:
+            steps.step(told[0])
+
     opening.Kernel = lambda: Stepping(steps)  # type: ignore[attr-defined,assignment]  # what `LocalFolders` takes
     sqlite_thread.CommitThread._write = write_and_step  # type: ignore[method-assign]  # noqa: SLF001  # as above
     HttpApi.submit = submit_and_step  # type: ignore[method-assign]  # the instant between answer and commit
     HttpApi.status = step_and_ask  # type: ignore[method-assign]  # the instant after the commit of a task ID
+    Book._tell = tell_and_step  # type: ignore[method-assign]  # noqa: SLF001  # the instant when somebody may rely on it
 
 
 def break_it(what: str) -> None:
@@ -133,6 +146,8 @@ def break_it(what: str) -> None:
             relax(value)
         case ["no-witness"]:
             leave_out_witness()
+        case ["no-fsync"]:
+            Kernel.fsync = staticmethod(lambda fd: None)  # noqa: ARG005  # named as in `os`
         case ["no-fsync", call_and_kind]:
             leave_out_fsync(*call_and_kind.split(":"))
         case ["stop-after", which]:

@@ -8,6 +8,7 @@ ledger of the sandbox are compared with what the disk still has, before the daem
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -23,7 +24,6 @@ from bulkgpt_watchd.core.job import TERMINAL, Job, State
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.sandbox import answer
 from bulkgpt_watchd.scheduler.inbox import MARKER
-from tests.crash.endings import check_all_delivered, check_end, resolve
 from tests.crash.processes import ROUTES, Bed, wait_until
 from tests.power.disk import Disk, do
 from tests.power.dropper import DurableDropper
@@ -51,6 +51,9 @@ TOLD = {
     "job.quarantined": State.FAILED,
 }
 """What these events say was committed before they were told. Not among them: `task.submitted`, which is told before."""
+
+ROLLS_BACK = 0.4
+"""How likely it is, after each cut, that a saved state is put back: it is two or three cuts old then."""
 
 STANDS_AT = {"job.delivered": "result_path", "job.done": "archive_path", "job.quarantined": "error_path"}
 """Where the state says that there is a file, once this event was told."""
@@ -87,6 +90,7 @@ class PowerBed(Bed):
         state, folders = (disk.point if part in on_disk else None for part in ("state", "folders"))
         super().__init__(root, seed, state=state, folders=folders)
         self.disk = disk
+        self.rollbacks = 0
         self.saved = root / "saved"
         self.saved.mkdir()
         self.durable = self.dropper = DurableDropper(self.folders, self.dropper.chance)
@@ -141,6 +145,14 @@ class PowerBed(Bed):
             if (self.state.parent / name).exists():
                 shutil.copy(self.state.parent / name, folder / name)
 
+    def roll_back_sometimes(self) -> None:
+        """Save the state now and then, and now and then put the saved one in its place."""
+        if not any(self.saved.iterdir()):
+            self.save_state(self.saved)
+        elif self.chance.random() < ROLLS_BACK:
+            self.put_back()
+            self.rollbacks += 1
+
     def put_back(self) -> None:
         """Put the saved state in place of the one that is there, as somebody does who restores a backup."""
         for path in self.state.parent.glob(f"{self.state.name}*"):
@@ -160,7 +172,7 @@ class PowerBed(Bed):
 
     def check_files(self, *, is_rolled_back: bool = False) -> None:
         """
-        See each input whole in one place, each result whole in its own, and no input paid twice.
+        See each input whole in one place, each result and each sidecar whole, and no input paid twice.
 
         Shape: *is_rolled_back*: a state that forgot a delivery may deliver again, under a name with its job's ID.
         """
@@ -175,6 +187,9 @@ class PowerBed(Bed):
                 is_whole = path.read_bytes() == (b"" if expected is None else answer(expected))
                 if not is_whole and not (is_rolled_back and expected is None and path.read_bytes() in answers):
                     raise Broken(f"{path} has {path.stat().st_size} bytes, and is no result of a file of that name")
+            for path in (self.folders / route).rglob("[!.]*.json"):
+                if not is_json(path.read_bytes()):
+                    raise Broken(f"{path} has {path.stat().st_size} bytes, and is torn")
         stands = self.inputs()
         for name, content in begun.items():
             must = name in kept or hashlib.sha256(content).hexdigest() in paid
@@ -198,6 +213,8 @@ class PowerBed(Bed):
                 path = getattr(job, STANDS_AT[event]) if event in STANDS_AT else None
                 if path is not None and not os.path.exists(path):
                     raise Broken(f"{line['file']} was told by {event}, and after the cut {path} is not there")
+                if (self.folders / line["route"] / "inbox" / line["file"]).exists():
+                    raise Broken(f"{line['file']} was told by {event}, and after the cut it is in the inbox again")
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -211,16 +228,6 @@ class PowerBed(Bed):
                 (inbox / file).unlink()
         stands = self.inputs()
         self.dropper.dropped = {name: content for name, content in self.durable.begun.items() if content in stands}
-
-    def let_end(self, within_s: float) -> list[Job]:
-        """Let all that was dropped end; answer the doubts from the ledger; give them."""
-        with self.running(within_s):
-            wait_until(lambda: self.is_opened() and not self.left_over(), within_s)
-            doubts = check_end(self)
-            resolve(self, doubts)
-            wait_until(lambda: self.has_ended() and all(job.state is State.DONE for job in self.seen()), within_s)
-        check_all_delivered(self)
-        return doubts
 
     @contextmanager
     def running(self, within_s: float) -> Iterator[None]:
@@ -252,3 +259,11 @@ class PowerBed(Bed):
         if not self.state.exists() or {path.name for place in places for path in self.files(*place)} - {MARKER}:
             return False
         return all(job.state in TERMINAL for job in self.seen())
+
+
+def is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True

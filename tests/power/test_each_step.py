@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.power.disk import Disk
+from tests.power.endings import let_end
 from tests.power.one_life import begin_anew, cut_after, drop
 from tests.power.place import PowerBed
 from tests.power.test_power_cuts import END_S, Record, seed_of
@@ -38,7 +39,7 @@ def test_a_power_cut_after_any_step_loses_nothing(tmp_path: Path, disk: Disk, re
             bed.check_instant()
             bed.count_survivors()
             if bed.dropper.dropped:
-                bed.let_end(END_S)
+                let_end(bed, END_S)
             else:
                 with bed.running(END_S):
                     """It was not claimed yet, and its bytes were nowhere: a plain start has nothing to do."""
