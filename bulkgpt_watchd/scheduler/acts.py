@@ -64,7 +64,7 @@ class Acts:
         trouble: dict[str, DiskTrouble] = {}  # by route: one that hangs is asked about one file
         routes = None if route is None else (self._inbox(route).key,)
         for job in await self.scheduler.outside.store.query(Query(routes=routes, states=(State.FAILED,))):
-            if job.is_closed or job.superseded_by is not None or job.route not in self.scheduler.inboxes:
+            if job.is_closed or job.superseded_by is not None:
                 continue
             try:
                 if job.route in trouble:
@@ -201,6 +201,7 @@ class Acts:
 
         Shape: with *must_exist* a job without a file is refused.
         """
+        self._check_route(job)
         outside = self.scheduler.outside
         if job.error_path is not None and await self._exists(job, job.error_path):
             return job.error_path
@@ -221,7 +222,7 @@ class Acts:
             place = printable(job.error_path) if job.error_path else "the error folder"
             raise CommandRefused(
                 f"the file of job {job.id} is no longer at {place}; drop it into the inbox again"
-                + (f", after `bulkgpt-watchd resolve {job.id} --abandon`" if job.code in HOLDS_A_QUESTION else "")
+                + _or_abandon(job, "after")
             )
         return job.error_path
 
@@ -243,7 +244,8 @@ class Acts:
 
     async def _carry_out(self, by: str, action: str, job: Job, event: Event) -> Job:
         async with self.scheduler.book.acting:
-            self._check_route(job)
+            if not isinstance(event, Abandoned):  # which touches no file
+                self._check_route(job)
             new = await self.scheduler.book.commit(job, event)
         if new is None:
             raise CommandRefused(f"job {job.id} has just moved on; look at it again")
@@ -258,32 +260,25 @@ class Acts:
         self.scheduler.log("audit.recorded", "info", by=by, action=action, target=target, detail=detail)
 
     async def _job(self, job_id: str) -> Job:
-        """Give a job of a configured route; one that has just failed is waited for until its file stands in error."""
-        tries = AT_REST_TRIES
-        while (job := await self._known(job_id)).state is State.FAILING and tries > 0:
-            tries -= 1
+        """Give a job; one that has just failed is waited for until its file stands in error."""
+        for _ in range(AT_REST_TRIES):
+            if (job := await self._known(job_id)).state is not State.FAILING:
+                return job
             await self.scheduler.outside.clock.sleep(AT_REST_EVERY_S)
-        if job.state is State.FAILING:
-            why = f" ({job.waits_for})" if job.waits_for else ""
-            raise CommandRefused(
-                f"job {job.id} is still on its way to the error folder{why}; try again when it is there"
-            )
-        self._check_route(job)
-        return job
+        why = f" ({job.waits_for})" if job.waits_for else ""
+        raise CommandRefused(f"job {job.id} is still on its way to the error folder{why}; try again when it is there")
 
     def _check_route(self, job: Job) -> None:
         if job.route not in self.scheduler.inboxes:
-            name = self.scheduler.book.names.get(job.route, job.route)
-            raise CommandRefused(f"route {name} of job {job.id} is no longer configured; add it again and reload")
+            raise CommandRefused(
+                f"route {self._row(job)['route']} of job {job.id} is no longer configured: add a route with the inbox "
+                f"{printable(job.inbox)}, `bulkgpt-watchd reload`, and say this again{_or_abandon(job, 'or')}"
+            )
 
     async def _known(self, job_id: str) -> Job:
-        job = await self.scheduler.outside.store.get(job_id)
-        if job is None:
-            raise CommandRefused(
-                f"there is no job {job_id!r} (`bulkgpt-watchd jobs` lists them); one that ended long ago is forgotten"
-                " (`keep.history`)",
-                exit_code=NO_SUCH,
-            )
+        if (job := await self.scheduler.outside.store.get(job_id)) is None:
+            which = "`bulkgpt-watchd jobs` lists them; one that ended long ago is forgotten (`keep.history`)"
+            raise CommandRefused(f"there is no job {job_id!r}; {which}", exit_code=NO_SUCH)
         return job
 
     def _row(self, job: Job) -> dict[str, Any]:
@@ -294,6 +289,10 @@ class Acts:
         if route not in inboxes:
             raise CommandRefused(f"there is no route {route!r}; there are: {', '.join(inboxes)}", exit_code=NO_SUCH)
         return inboxes[route]
+
+
+def _or_abandon(job: Job, how: str) -> str:
+    return f", {how} `bulkgpt-watchd resolve {job.id} --abandon`" if job.code in HOLDS_A_QUESTION else ""
 
 
 def _code(job: Job) -> str:
