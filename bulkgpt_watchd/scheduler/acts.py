@@ -25,7 +25,7 @@ from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
-from bulkgpt_watchd.scheduler.keeping import Keeper
+from bulkgpt_watchd.scheduler.keeping import AT_ONCE, Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
 
 AT_REST_TRIES, AT_REST_EVERY_S = 50, 0.2
@@ -85,16 +85,14 @@ class Acts:
         job = await self._job(job_id)
         if job.state is not State.FAILED or job.code not in HOLDS_A_QUESTION:
             raise CommandRefused(f"job {job.id} is not in doubt: it is {row(job)['state']}" + _code(job))
-        if abandon:
-            job = await self._carry_out(by, "resolve --abandon", job, Abandoned())
-        elif task_id is not None:
+        event: Event = Abandoned()
+        if task_id is not None:
             await self._ask_about(job, task_id)
             event = Recalled(task_id, await self._file_of(job))
-            job = await self._carry_out(by, f"resolve --task-id {task_id}", job, event)
-        else:
+        elif not_submitted:
             event = Recalled(None, await self._file_of(job, must_exist=True))
-            job = await self._carry_out(by, "resolve --not-submitted", job, event)
-        return {"job": self._row(job)}
+        answer = "--abandon" if abandon else "--not-submitted" if not_submitted else f"--task-id {task_id}"
+        return {"job": self._row(await self._carry_out(by, f"resolve {answer}", job, event))}
 
     async def redeliver(self, by: str, job_id: str) -> dict[str, Any]:
         """Fetch and deliver a paid result once more, free."""
@@ -159,12 +157,14 @@ class Acts:
         }
 
     async def prune(self, by: str, *, older_than_s: float | None = None, dry_run: bool = False) -> dict[str, Any]:
-        """Forget ended jobs now; *dry_run* only counts them."""
-        pruned = await Keeper(self.scheduler.book).prune(older_than_s, is_trial=dry_run)
+        """Forget ended jobs now, and say whether there may be `more`; *dry_run* only counts them, all."""
+        pruned = await Keeper(self.scheduler.book).prune(older_than_s, is_trial=dry_run, most=AT_ONCE)
+        total = pruned.forgotten.total()
         if not dry_run:
             age = "keep.history" if older_than_s is None else f"{older_than_s:g}s"
-            await self.audit(by, "state prune", EVERY_ROUTE, f"{pruned.forgotten.total()} jobs older than {age}")
-        return {"forgotten": dict(pruned.forgotten), "kept": dict(pruned.kept)}
+            await self.audit(by, "state prune", EVERY_ROUTE, f"{total} jobs older than {age}")
+        more = not dry_run and total >= AT_ONCE
+        return {"forgotten": dict(pruned.forgotten), "kept": dict(pruned.kept), "more": more}
 
     async def scan(self, by: str, route: str | None = None) -> dict[str, Any]:
         """Look at inboxes now."""
