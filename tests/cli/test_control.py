@@ -260,7 +260,7 @@ def test_what_contradicts_itself_is_a_mistake_of_usage(bed: Bed, arguments: tupl
     assert bed.cli(*arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [("resume",), ("retry", "a1000000"), ("reload",)])
+@pytest.mark.parametrize("arguments", [("resume",), ("retry", "a1000000")])
 def test_without_a_daemon_it_says_where_it_asked_and_what_to_start(bed: Bed, arguments: tuple[str, ...]) -> None:
     ran = bed.cli(*arguments)
 
@@ -269,6 +269,16 @@ def test_without_a_daemon_it_says_where_it_asked_and_what_to_start(bed: Bed, arg
         f"bulkgpt-watchd: the daemon is not running (no answer at {bed.folder}/state/control.sock); "
         f"start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd -c {bed.config} run`\n"
     )
+
+
+def test_a_reload_after_another_state_path_says_that_it_takes_a_restart(bed: Bed) -> None:
+    ran = bed.cli("reload")
+    bed.remember()
+    as_ever = bed.cli("reload")
+
+    hint = "; no daemon has run with this `state.path` yet: one that was started with another listens beside that"
+    assert (ran.exit_code, hint in ran.stderr) == (69, True)
+    assert (as_ever.exit_code, "is not running" in as_ever.stderr, hint in as_ever.stderr) == (69, True, False)
 
 
 def test_a_socket_that_a_dead_daemon_left_is_no_daemon(bed: Bed) -> None:
