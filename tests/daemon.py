@@ -145,7 +145,8 @@ class Place:
         outside = Outside(self.api, folders, store, self.clock, run, threads.later)
         names: dict[str, str] = {}
         log = with_names(self.log, names)
-        book, passage = Book(outside, self.settings, log, names), Passage(outside, self.settings, log)
+        book = Book(outside, self.settings, log, names)
+        passage = Passage(book)
         scheduler = Scheduler(book, passage, Lanes(book, passage), path.parent)
         discovery = Discovery(scheduler, store.uuid, dump_route, parse_route, _no_bell)
         self.daemon = Daemon(self, scheduler, discovery, Acts(scheduler, discovery), store, threads)

@@ -85,7 +85,8 @@ class Wiring:
         outside = Outside(api, folders, store, clock, run, threads.later)
         names: dict[str, str] = {}
         log = with_names(self.log, names)
-        book, passage = Book(outside, settings.api, log, names), Passage(outside, settings.api, log)
+        book = Book(outside, settings.api, log, names)
+        passage = Passage(book)
         scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
         scheduler.lanes.budgets.total = settings.budget
         doorbell = Doorbell(scheduler.ring)
