@@ -73,6 +73,7 @@ class Inbox:
     waiting: dict[str, str] = field(default_factory=dict)  # file → job ID, of those that are DISCOVERED
     unsettled: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    slow: set[str] = field(default_factory=set)  # files whose move or check does not come back
     told: set[str] = field(default_factory=set)  # names that were told as ignored or unreadable
 
     @property

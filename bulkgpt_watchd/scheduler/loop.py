@@ -28,6 +28,7 @@ from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.effects import EFFECTS, Outside, Task, event_of, what_it_means
 from bulkgpt_watchd.effects.intake import duplicate_of, duplicate_rule
 from bulkgpt_watchd.scheduler.book import Book
+from bulkgpt_watchd.scheduler.condition import told_if_slow
 from bulkgpt_watchd.scheduler.inbox import Inbox
 from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.passing import Passage
@@ -225,7 +226,8 @@ class Scheduler:
             self.log("job.over_budget", "warning", **of_job(job), rows=job.rows, reason=reason)
             return Deferred(reason, is_failure=False, is_held=True), None
         try:
-            return await EFFECTS[job.state].run(self.outside, self._task(job, inbox)), None
+            with told_if_slow(self.log, inbox, job):
+                return await EFFECTS[job.state].run(self.outside, self._task(job, inbox)), None
         except Exception as error:  # noqa: BLE001 every end of an effect is one event, our own bugs included
             if not isinstance(error, WatchdError):
                 self.log("daemon.bug", "error", exc_info=True, **of_job(job))
