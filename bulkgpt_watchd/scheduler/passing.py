@@ -33,6 +33,7 @@ class Passage:
     gate: Gate = field(default_factory=Gate)
     pauses: dict[str, dict[str, Any]] = field(default_factory=dict)
     unanswered: int = 0  # probes in a row, of this life, that nobody answered
+    denied_last: str | None = None  # the route whose submit, or poll, was denied last
     _pace: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _holder: str | None = None
     _answered_at: float = float("-inf")
@@ -98,7 +99,7 @@ class Passage:
             await self._denied(job.route, epoch, error)
 
     async def _denied(self, route: str, epoch: int, error: Denied) -> None:
-        now = self.book.outside.clock.now()
+        self.denied_last, now = route, self.book.outside.clock.now()
         await self.set_gate(rules.denied(self.gate, epoch, route, error.http_status, str(error), now, self.retry_s))
         if error.http_status in KEY_STATUS and await self.book.outside.api.reload_key():
             await self.key_changed()
