@@ -23,7 +23,7 @@ from bulkgpt_watchd.core import gate as gate_rules
 from bulkgpt_watchd.core.budget import Overrun, Spent, overrun
 from bulkgpt_watchd.core.duplicates import obstacle
 from bulkgpt_watchd.core.errors import DiskTrouble, NotOurTurn, Refused, SourceChanged, WatchdError
-from bulkgpt_watchd.core.events import Accepted, Deferred, Event, Passed
+from bulkgpt_watchd.core.events import Accepted, Deferred, Event, Passed, Vanished
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.effects import EFFECTS, Outside, Task, event_of, what_it_means
 from bulkgpt_watchd.effects.intake import duplicate_of, duplicate_rule
@@ -149,7 +149,7 @@ class Scheduler:
     def _start_looks(self, now: float) -> None:
         for key, inbox in self.inboxes.items():
             if self.tend is not None and key not in self.looking and (inbox.is_rung or inbox.next_look_at <= now):
-                inbox.is_rung = False
+                inbox.is_rung = inbox.is_unsure = False
                 inbox.next_look_at = now + inbox.route.scan_every
                 self.looking[key] = self._spawn(partial(self.tend, inbox), partial(self.looking.pop, key, None))
 
@@ -208,6 +208,8 @@ class Scheduler:
                 await self.passage.learn(job, workflow_id, epoch, event, error)
             if isinstance(error, DiskTrouble):
                 self.inboxes[job.route].is_open = False  # the next look probes the folders, and says what is wrong
+            if isinstance(event, Vanished):
+                self.inboxes[job.route].look_again(self.outside.clock.now() + self.book.api.retry.min)
             self.passage.end_turn(job.id)
             await self.book.commit(stands, what_it_means(stands, event))
         except Exception:  # noqa: BLE001 a bug in one commit must not end the daemon
