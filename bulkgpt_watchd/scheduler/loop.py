@@ -48,8 +48,6 @@ class Scheduler:
     """
 
     book: Book
-    passage: Passage
-    lanes: Lanes
     state_folder: Path
     tend: Callable[[Inbox], Coroutine[Any, Any, None]] | None = None
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -62,6 +60,8 @@ class Scheduler:
     _probing: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
+        self.passage = Passage(self.book)
+        self.lanes = Lanes(self.book, self.passage)
         self.timeline = Timeline(self.book, self.passage, self.lanes)
 
     @property
