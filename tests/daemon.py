@@ -20,9 +20,7 @@ from bulkgpt_watchd.scheduler.acts import Acts
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import NOT_LOOKED_AT, Inbox
-from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
-from bulkgpt_watchd.scheduler.passing import Passage
 from bulkgpt_watchd.scheduler.telling import with_names
 from bulkgpt_watchd.service.wiring import dump_route, parse_route
 from tests.fakes import FakeApi, FakeClock
@@ -145,8 +143,8 @@ class Place:
         outside = Outside(self.api, folders, store, self.clock, run, threads.later)
         names: dict[str, str] = {}
         log = with_names(self.log, names)
-        book, passage = Book(outside, self.settings, log, names), Passage(outside, self.settings, log)
-        scheduler = Scheduler(book, passage, Lanes(book, passage), path.parent)
+        book = Book(outside, self.settings, log, names)
+        scheduler = Scheduler(book, path.parent)
         discovery = Discovery(scheduler, store.uuid, dump_route, parse_route, _no_bell)
         self.daemon = Daemon(self, scheduler, discovery, Acts(scheduler, discovery), store, threads)
         return self.daemon

@@ -17,6 +17,9 @@ from bulkgpt_watchd.core.errors import DiskTrouble, NameTaken, StateUnusable
 FAULTS_AT_MOST = 20
 """Faults that are told: a damaged page has hundreds, and one is enough to restore a copy."""
 
+COPY = ".state-copy."
+"""Begins the name of a copy that is not whole yet; then comes the process that makes it."""
+
 WRONG_COUNTS = """
 SELECT count(*) FROM (
     SELECT route, state, jobs FROM counts WHERE jobs <> 0
@@ -96,7 +99,8 @@ def back_up(path: Path, target: Path) -> int:
     Errors: NameTaken: *target* is there. DiskTrouble: it cannot be written. StateUnusable.
     Repeat: yes, to another name.
     """
-    new = target.with_name(f".state-copy.{os.getpid()}.new")  # short, so that what SQLite adds fits wherever FILE does
+    _sweep(target.parent)
+    new = target.with_name(f"{COPY}{os.getpid()}.new")  # short, so that what SQLite adds fits wherever FILE does
     if os.path.lexists(target):
         raise NameTaken(f"{target} is there already; nothing was written")
     try:
@@ -118,6 +122,15 @@ def back_up(path: Path, target: Path) -> int:
             with suppress(FileNotFoundError):
                 os.unlink(leftover)
     return os.path.getsize(target)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what copies left that were cut off: the process that such a name tells is gone, or is this one."""
+    for left in folder.glob(f"{COPY}*.new*"):
+        pid = left.name.removeprefix(COPY).partition(".")[0]
+        if pid.isdecimal() and (pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}")):
+            with suppress(OSError):
+                left.unlink()
 
 
 def _copy(path: Path, new: Path) -> None:

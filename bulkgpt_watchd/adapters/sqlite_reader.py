@@ -15,7 +15,7 @@ from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.errors import StateOld, StateUnusable
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ledger import Line
-from bulkgpt_watchd.core.ports import AuditLine, JournalEntry, Query
+from bulkgpt_watchd.core.ports import JournalEntry, Query
 
 Wanted = ParamSpec("Wanted")
 Answer = TypeVar("Answer")
@@ -75,10 +75,6 @@ class StateReader:
 
     def twins(self, job: Job) -> list[Job]:
         return self._ask(reads.twins, job)
-
-    def audit_lines(self, limit: int | None = None) -> list[AuditLine]:
-        """Give what people did, the newest first."""
-        return self._ask(reads.audit_lines, limit)
 
     def matching(self, prefix: str) -> list[Job]:
         """Give the jobs whose ID starts so, the newest first."""

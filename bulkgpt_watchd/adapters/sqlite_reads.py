@@ -15,7 +15,7 @@ from bulkgpt_watchd.adapters.sqlite_rows import COLUMNS, column_value, job_of, t
 from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.job import TERMINAL, Job, State
 from bulkgpt_watchd.core.ledger import AMOUNTS, Line
-from bulkgpt_watchd.core.ports import AuditLine, JournalEntry, Query, Want
+from bulkgpt_watchd.core.ports import JournalEntry, Query, Want
 
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM jobs"
 
@@ -179,14 +179,6 @@ def journal(connection: Connection, job_id: str) -> list[JournalEntry]:
 
 def facts(connection: Connection) -> dict[str, Any]:
     return {untext(key): json.loads(value) for key, value in connection.execute("SELECT key, value FROM facts")}
-
-
-def audit_lines(connection: Connection, limit: int | None = None) -> list[AuditLine]:
-    rows = connection.execute(
-        "SELECT at, by, action, target, detail FROM audit ORDER BY number DESC LIMIT ?",
-        (-1 if limit is None else limit,),
-    )
-    return [AuditLine(at, *map(untext, texts)) for at, *texts in rows]
 
 
 def matching(connection: Connection, prefix: str) -> list[Job]:

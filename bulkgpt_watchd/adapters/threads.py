@@ -24,6 +24,9 @@ Arguments = TypeVarTuple("Arguments")
 THREADS_PER_ROUTE = 4
 """Four writers that fsync reach twice the files per second of one; more gain little. Each costs about 50 KB."""
 
+STOP_S = 1.0
+"""How long a stop waits for calls under way: they take milliseconds, and one cut in two may leave a file of ours."""
+
 
 class RouteThreads:
     """Keep a small set of threads for each route; a route's threads are started as they are first needed."""
@@ -58,9 +61,10 @@ class RouteThreads:
         return route in self._pools and self._pools[route].is_hung
 
     def stop(self) -> None:
-        """Let every thread end once it has nothing to do; waits for none, since one may be stuck for ever."""
-        for pool in self._pools.values():
-            pool.stop()
+        """Let every thread end once it has nothing to do, and wait a moment for it; one may be stuck for ever."""
+        ends_at = asyncio.get_running_loop().time() + STOP_S
+        for thread in [thread for pool in self._pools.values() for thread in pool.stop()]:
+            thread.join(max(0.0, ends_at - asyncio.get_running_loop().time()))
 
 
 class _Pool:
@@ -95,9 +99,10 @@ class _Pool:
         if self._idle or len(self._workers) < self._size:
             self._give_back(self._idle.pop() if self._idle else self._new_worker())
 
-    def stop(self) -> None:
+    def stop(self) -> list[threading.Thread]:
         for worker in self._workers:
             worker.stop()
+        return [worker.thread for worker in self._workers if worker not in self._stuck]
 
     async def _take(self) -> _Worker:
         if self._idle:
@@ -156,7 +161,8 @@ class _Worker:
     def __init__(self, route: str) -> None:
         self.deadline: asyncio.TimerHandle | None = None
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=self._work, name=f"route {route}", daemon=True).start()
+        self.thread = threading.Thread(target=self._work, name=f"route {route}", daemon=True)
+        self.thread.start()
 
     def start(self, call: Callable[[], Any], give_back: Callable[[_Worker], None]) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()

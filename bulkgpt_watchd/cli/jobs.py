@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 
 import click
 
@@ -32,7 +33,9 @@ WIDEST_LABEL = len("archive")
 def _state(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is None or value in SHOWN or value in OUTCOMES:
         return value
-    raise click.BadParameter(f"choose one of {', '.join(SHOWN)}, or a code: {', '.join(OUTCOMES)}")
+    near = get_close_matches(value.lower(), [*SHOWN, *OUTCOMES], n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise click.BadParameter(f"{hint}choose one of {', '.join(SHOWN)}, or a code: {', '.join(OUTCOMES)}")
 
 
 @click.group(

@@ -13,6 +13,7 @@ from bulkgpt_watchd.cli.control import act, is_running
 from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.cli.options import config_option, duration, examples, json_option, load_place
 from bulkgpt_watchd.cli.words import at_s, local
+from bulkgpt_watchd.core.exit_codes import NOT_RUNNING
 from bulkgpt_watchd.core.names import printable
 
 if TYPE_CHECKING:
@@ -105,6 +106,13 @@ def adopt(route: str, as_json: bool) -> None:
     _show(answer, f"adopted: {_named(route)}", as_json=as_json)
 
 
+ELSEWHERE = (
+    "no daemon has run with this `state.path` yet: one that was started with another listens beside that, and takes "
+    "this one at a restart"
+)
+"""What may be true where nobody answers and there is no state: a path that was changed needs more than a reload."""
+
+
 def _place_of_running() -> Place:
     """
     Say where the daemon is; systemd has told its unit's ExecReload, whatever became of the configuration.
@@ -132,6 +140,8 @@ def reload(as_json: bool) -> None:
     try:
         answer = act(place, "reload")
     except Ended as ended:
+        if ended.exit_code == NOT_RUNNING and not os.path.lexists(place.state.path):
+            raise Ended(f"{ended.message}; {ELSEWHERE}", NOT_RUNNING) from None
         if "mistakes" not in ended.facts:
             raise
         from bulkgpt_watchd.cli.mistakes import Misconfigured

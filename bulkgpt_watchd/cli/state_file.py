@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,9 +158,9 @@ def prune(older_than: float | None, dry_run: bool, as_json: bool) -> None:
             raise
         answer = asyncio.run(_prune(place, facts, older_than, is_trial=dry_run))
     else:
-        answer = act(place, "prune", older_than_s=older_than, dry_run=dry_run)
+        answer = _prune_beside(place, older_than, is_trial=dry_run)
     if as_json:
-        click.echo(json.dumps({key: answer[key] for key in ("forgotten", "kept")}))
+        click.echo(json.dumps(answer))
         return
     total = sum(answer["forgotten"].values())
     of_what = ", ".join(f"{number:,} {state}" for state, number in sorted(answer["forgotten"].items()))
@@ -168,6 +169,17 @@ def prune(older_than: float | None, dry_run: bool, as_json: bool) -> None:
     click.echo(head + (f": {of_what}" if of_what else ""))
     for why, number in sorted(answer["kept"].items()):
         click.echo(f"kept: {count(number, 'job')} {why}")
+
+
+def _prune_beside(place: Place, older_than: float | None, *, is_trial: bool) -> dict[str, Any]:
+    """Ask the daemon, which answers after so many jobs, until nothing is left; what is kept it tells each time."""
+    forgotten, more = Counter[str](), True
+    while more:
+        answer = act(place, "prune", older_than_s=older_than, dry_run=is_trial)
+        forgotten.update(answer["forgotten"])
+        if more := answer["more"]:
+            click.echo(f"forgot {count(forgotten.total(), 'job')} so far", err=True)
+    return {"forgotten": dict(forgotten), "kept": answer["kept"]}
 
 
 async def _prune(place: Place, facts: dict[str, Any], older_than: float | None, *, is_trial: bool) -> dict[str, Any]:

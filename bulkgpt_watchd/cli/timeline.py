@@ -23,7 +23,7 @@ WORDS = {
     "fetched": "result fetched: {rows_out}, {bytes} bytes",
     "retargeted": "goes to {path}",
     "delivered": "result delivered",
-    "archived": "original archived with its receipt",
+    "archived": "done: original put away, receipt written",
     "gave_up": "failed with {code}: {message}",
     "quarantined": "moved to the error folder with its reason",
     "recalled": "a person decided to go on with it",
@@ -37,6 +37,9 @@ WORDS = {
 }
 """One sentence for each event of `core.events`; in braces what the event says."""
 
+LOST = "the file was not there any more; only what is told of it was written"
+"""What is said of a move, into the archive or the error folder, whose file was gone."""
+
 COUNTED = frozenset({"rows", "rows_out", "rows_total"})
 """Facts that a sentence uses with their unit."""
 
@@ -44,4 +47,6 @@ COUNTED = frozenset({"rows", "rows_out", "rows_total"})
 def words(event: str, facts: Mapping[str, Any]) -> str:
     """Say what an event means; what it does not say is a question mark."""
     known = {key: count(value, "row") if key in COUNTED else printable(str(value)) for key, value in facts.items()}
+    if facts.get("is_lost"):
+        return LOST
     return WORDS[event].format_map(defaultdict(lambda: "?", known))

@@ -125,9 +125,14 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """The original is in the archive with its receipt; *is_changed*: somebody wrote to it after it was sent."""
+    """
+    The original is in the archive with its receipt, or deleted where the route says so.
+
+    Shape: *is_changed*: somebody wrote to it after it was sent; *is_lost*: it was gone from work, by another's hand.
+    """
 
     is_changed: bool = False
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,9 @@ class GaveUp:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """File and reason stand in the error folder."""
+    """File and reason stand in the error folder; *is_lost*: the reason alone, the file was gone from work."""
+
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Say what is kept of the past: what happened to a job, and what people did."""
+"""Say what is kept of what happened to a job."""
 
 from __future__ import annotations
 
@@ -18,14 +18,3 @@ class JournalEntry:
     at: float
     event: str
     facts: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditLine:
-    """Hold what a person did, and to what."""
-
-    at: float
-    by: str
-    action: str
-    target: str
-    detail: str

@@ -15,14 +15,13 @@ from typing import Any, Protocol
 from bulkgpt_watchd.core.budget import Overrun, Purse, Spent
 from bulkgpt_watchd.core.events import Event
 from bulkgpt_watchd.core.folders import Folders, Look, LookRules, Mount, Room
-from bulkgpt_watchd.core.history import AuditLine, JournalEntry
+from bulkgpt_watchd.core.history import JournalEntry
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.keep import Ended
 from bulkgpt_watchd.core.wire import TaskStatus
 
 __all__ = [
     "Api",
-    "AuditLine",
     "Change",
     "Clock",
     "Download",

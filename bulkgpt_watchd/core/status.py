@@ -124,6 +124,8 @@ def _route(
     unreadable = health.get("unreadable") or {}
     problems = [text for text in (health.get("reason"), health.get("disk_low"), hold and hold.reason) if text]
     problems += [f"{printable(file)} is unreadable: {text}" for file, text in unreadable.items()]
+    slow = health.get("slow") or ()
+    problems += [f"{printable(file)} is being moved or checked for long: its folder may hang" for file in slow]
     return {
         "workflow_id": workflow_id,
         "configured": is_configured,

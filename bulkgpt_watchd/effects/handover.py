@@ -96,7 +96,7 @@ def archive(folders: Folders, task: Task) -> Event:
     except NameTaken:
         _drop_sidecar(folders, job, target, RECEIPT)
         return Retargeted(_place(folders, job, task.route.archive, RECEIPT))
-    return Archived(is_changed)
+    return Archived(is_changed, is_lost=not has_source)
 
 
 def quarantine(folders: Folders, task: Task) -> Event:
@@ -122,7 +122,7 @@ def quarantine(folders: Folders, task: Task) -> Event:
     folders.remove(task.work / marker_taken_name(job.id, job.file))
     if job.result_path is not None and job.delivered_at is None:
         folders.remove(Path(job.result_path).parent / temp_name(job.id, job.file))
-    return Quarantined()
+    return Quarantined(is_lost=not has_source)
 
 
 def recall(folders: Folders, task: Task) -> Event:

@@ -11,9 +11,9 @@ from bulkgpt_watchd.core.ports import Folders
 from bulkgpt_watchd.effects.handover import RECEIPT, is_of
 
 
-def clear(folders: Folders, job: Job) -> bool:
+def clear(folders: Folders, job: Job) -> None:
     """
-    Remove a delivered job's original and its receipt; tell whether they were there.
+    Remove a delivered job's original and its receipt.
 
     The receipt says whose the pair of names is: without it, or with another job's, nothing is removed; nor is what
     somebody put in the original's place.
@@ -21,14 +21,12 @@ def clear(folders: Folders, job: Job) -> bool:
     Repeat: yes; the receipt goes last.
     """
     if job.archive_path is None:
-        return False
+        return
     original, receipt = Path(job.archive_path), Path(job.archive_path + RECEIPT)
     present = folders.read_small(receipt)
-    if present is None or not is_of(job, present) or not _is_original_or_gone(folders, job, original):
-        return False
-    folders.remove(original)
-    folders.remove(receipt)
-    return True
+    if present is not None and is_of(job, present) and _is_original_or_gone(folders, job, original):
+        folders.remove(original)
+        folders.remove(receipt)
 
 
 def _is_original_or_gone(folders: Folders, job: Job, path: Path) -> bool:

@@ -25,7 +25,7 @@ from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S
 from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
-from bulkgpt_watchd.scheduler.keeping import Keeper
+from bulkgpt_watchd.scheduler.keeping import AT_ONCE, Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
 
 AT_REST_TRIES, AT_REST_EVERY_S = 50, 0.2
@@ -64,7 +64,7 @@ class Acts:
         trouble: dict[str, DiskTrouble] = {}  # by route: one that hangs is asked about one file
         routes = None if route is None else (self._inbox(route).key,)
         for job in await self.scheduler.outside.store.query(Query(routes=routes, states=(State.FAILED,))):
-            if job.is_closed or job.superseded_by is not None or job.route not in self.scheduler.inboxes:
+            if job.is_closed or job.superseded_by is not None:
                 continue
             try:
                 if job.route in trouble:
@@ -85,16 +85,14 @@ class Acts:
         job = await self._job(job_id)
         if job.state is not State.FAILED or job.code not in HOLDS_A_QUESTION:
             raise CommandRefused(f"job {job.id} is not in doubt: it is {row(job)['state']}" + _code(job))
-        if abandon:
-            job = await self._carry_out(by, "resolve --abandon", job, Abandoned())
-        elif task_id is not None:
+        event: Event = Abandoned()
+        if task_id is not None:
             await self._ask_about(job, task_id)
             event = Recalled(task_id, await self._file_of(job))
-            job = await self._carry_out(by, f"resolve --task-id {task_id}", job, event)
-        else:
+        elif not_submitted:
             event = Recalled(None, await self._file_of(job, must_exist=True))
-            job = await self._carry_out(by, "resolve --not-submitted", job, event)
-        return {"job": self._row(job)}
+        answer = "--abandon" if abandon else "--not-submitted" if not_submitted else f"--task-id {task_id}"
+        return {"job": self._row(await self._carry_out(by, f"resolve {answer}", job, event))}
 
     async def redeliver(self, by: str, job_id: str) -> dict[str, Any]:
         """Fetch and deliver a paid result once more, free."""
@@ -159,12 +157,14 @@ class Acts:
         }
 
     async def prune(self, by: str, *, older_than_s: float | None = None, dry_run: bool = False) -> dict[str, Any]:
-        """Forget ended jobs now; *dry_run* only counts them."""
-        pruned = await Keeper(self.scheduler.book).prune(older_than_s, is_trial=dry_run)
+        """Forget ended jobs now, and say whether there may be `more`; *dry_run* only counts them, all."""
+        pruned = await Keeper(self.scheduler.book).prune(older_than_s, is_trial=dry_run, most=AT_ONCE)
+        total = pruned.forgotten.total()
         if not dry_run:
             age = "keep.history" if older_than_s is None else f"{older_than_s:g}s"
-            await self.audit(by, "state prune", EVERY_ROUTE, f"{pruned.forgotten.total()} jobs older than {age}")
-        return {"forgotten": dict(pruned.forgotten), "kept": dict(pruned.kept)}
+            await self.audit(by, "state prune", EVERY_ROUTE, f"{total} jobs older than {age}")
+        more = not dry_run and total >= AT_ONCE
+        return {"forgotten": dict(pruned.forgotten), "kept": dict(pruned.kept), "more": more}
 
     async def scan(self, by: str, route: str | None = None) -> dict[str, Any]:
         """Look at inboxes now."""
@@ -201,6 +201,7 @@ class Acts:
 
         Shape: with *must_exist* a job without a file is refused.
         """
+        self._check_route(job)
         outside = self.scheduler.outside
         if job.error_path is not None and await self._exists(job, job.error_path):
             return job.error_path
@@ -221,7 +222,7 @@ class Acts:
             place = printable(job.error_path) if job.error_path else "the error folder"
             raise CommandRefused(
                 f"the file of job {job.id} is no longer at {place}; drop it into the inbox again"
-                + (f", after `bulkgpt-watchd resolve {job.id} --abandon`" if job.code in HOLDS_A_QUESTION else "")
+                + _or_abandon(job, "after")
             )
         return job.error_path
 
@@ -243,7 +244,8 @@ class Acts:
 
     async def _carry_out(self, by: str, action: str, job: Job, event: Event) -> Job:
         async with self.scheduler.book.acting:
-            self._check_route(job)
+            if not isinstance(event, Abandoned):  # which touches no file
+                self._check_route(job)
             new = await self.scheduler.book.commit(job, event)
         if new is None:
             raise CommandRefused(f"job {job.id} has just moved on; look at it again")
@@ -258,32 +260,25 @@ class Acts:
         self.scheduler.log("audit.recorded", "info", by=by, action=action, target=target, detail=detail)
 
     async def _job(self, job_id: str) -> Job:
-        """Give a job of a configured route; one that has just failed is waited for until its file stands in error."""
-        tries = AT_REST_TRIES
-        while (job := await self._known(job_id)).state is State.FAILING and tries > 0:
-            tries -= 1
+        """Give a job; one that has just failed is waited for until its file stands in error."""
+        for _ in range(AT_REST_TRIES):
+            if (job := await self._known(job_id)).state is not State.FAILING:
+                return job
             await self.scheduler.outside.clock.sleep(AT_REST_EVERY_S)
-        if job.state is State.FAILING:
-            why = f" ({job.waits_for})" if job.waits_for else ""
-            raise CommandRefused(
-                f"job {job.id} is still on its way to the error folder{why}; try again when it is there"
-            )
-        self._check_route(job)
-        return job
+        why = f" ({job.waits_for})" if job.waits_for else ""
+        raise CommandRefused(f"job {job.id} is still on its way to the error folder{why}; try again when it is there")
 
     def _check_route(self, job: Job) -> None:
         if job.route not in self.scheduler.inboxes:
-            name = self.scheduler.book.names.get(job.route, job.route)
-            raise CommandRefused(f"route {name} of job {job.id} is no longer configured; add it again and reload")
+            raise CommandRefused(
+                f"route {self._row(job)['route']} of job {job.id} is no longer configured: add a route with the inbox "
+                f"{printable(job.inbox)}, `bulkgpt-watchd reload`, and say this again{_or_abandon(job, 'or')}"
+            )
 
     async def _known(self, job_id: str) -> Job:
-        job = await self.scheduler.outside.store.get(job_id)
-        if job is None:
-            raise CommandRefused(
-                f"there is no job {job_id!r} (`bulkgpt-watchd jobs` lists them); one that ended long ago is forgotten"
-                " (`keep.history`)",
-                exit_code=NO_SUCH,
-            )
+        if (job := await self.scheduler.outside.store.get(job_id)) is None:
+            which = "`bulkgpt-watchd jobs` lists them; one that ended long ago is forgotten (`keep.history`)"
+            raise CommandRefused(f"there is no job {job_id!r}; {which}", exit_code=NO_SUCH)
         return job
 
     def _row(self, job: Job) -> dict[str, Any]:
@@ -294,6 +289,10 @@ class Acts:
         if route not in inboxes:
             raise CommandRefused(f"there is no route {route!r}; there are: {', '.join(inboxes)}", exit_code=NO_SUCH)
         return inboxes[route]
+
+
+def _or_abandon(job: Job, how: str) -> str:
+    return f", {how} `bulkgpt-watchd resolve {job.id} --abandon`" if job.code in HOLDS_A_QUESTION else ""
 
 
 def _code(job: Job) -> str:

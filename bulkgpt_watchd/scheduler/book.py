@@ -13,7 +13,7 @@ from typing import TypeVar
 from bulkgpt_watchd.config import ApiSettings
 from bulkgpt_watchd.core.budget import Spent
 from bulkgpt_watchd.core.errors import DiskTrouble
-from bulkgpt_watchd.core.events import Accepted, Event, GaveUp, Passed, Prepared, Superseded
+from bulkgpt_watchd.core.events import Abandoned, Accepted, Event, GaveUp, Passed, Prepared, Superseded
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.core.ledger import addition, day_of
 from bulkgpt_watchd.core.lifecycle import advance, conflict
@@ -26,6 +26,8 @@ from bulkgpt_watchd.scheduler.telling import Log, is_news, line, of_job
 
 STOP_TRIES = 3
 """How often a write is tried again while the daemon stops; before that it is repeated until it is on disk."""
+
+NO_WAITS = Policy(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 T = TypeVar("T")
 
@@ -111,7 +113,9 @@ class Book:
     def change(self, job: Job, event: Event) -> Change:
         """Give the step that *event* means for a job, not yet written."""
         clock = self.outside.clock
-        new = advance(job, event, clock.now(), self.policy(self.inboxes[job.route]), clock.jitter())
+        # A person may close a job whose route is gone: nothing of it waits, so no number of a policy counts.
+        policy = NO_WAITS if isinstance(event, Abandoned) else self.policy(self.inboxes[job.route])
+        new = advance(job, event, clock.now(), policy, clock.jitter())
         return Change(job, new, event, is_news=is_news(job, new, event))
 
     def count(self, change: Change) -> None:

@@ -68,11 +68,13 @@ class Inbox:
     )  # at the last look: in outbox, work, and where the state is
     next_look_at: float = -math.inf
     is_rung: bool = True
+    is_unsure: bool = False  # a file was replaced as it was claimed: what stands there now was not looked at
     on_network: bool = False
     settler: Settler = field(default_factory=Settler)
     waiting: dict[str, str] = field(default_factory=dict)  # file → job ID, of those that are DISCOVERED
     unsettled: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    slow: set[str] = field(default_factory=set)  # files whose move or check does not come back
     told: set[str] = field(default_factory=set)  # names that were told as ignored or unreadable
 
     @property
@@ -84,6 +86,10 @@ class Inbox:
     def roles(self) -> dict[str, Path]:
         """Give the folders of the route that are ours to write to."""
         return {role: getattr(self.route, role) for role in ("inbox", "outbox", "error", "archive")}
+
+    def look_again(self, at: float) -> None:
+        """Look by then at the latest, since a file was replaced; not at once, or who writes for long has us spin."""
+        self.is_unsure, self.next_look_at = True, min(self.next_look_at, at)
 
     def new_job(self, job_id: str, file: str, stamp: Stamp, state: State) -> Job:
         """Give a job for a file that was found here just now."""

@@ -7,6 +7,7 @@ In small batches with rests between them, a few times a day: neither the loop no
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +27,9 @@ from bulkgpt_watchd.scheduler.inbox import Inbox
 
 BATCH = 200
 """Jobs that are forgotten in one transaction: with their journals it takes 10 to 20 ms."""
+
+AT_ONCE = 10_000
+"""Jobs that one `prune` forgets before it answers: 3 to 30 s, so that who asks sees it get on."""
 
 REST_S = 0.05
 """Between two batches, for those who wait for the store."""
@@ -71,14 +75,18 @@ class Pruner:
     stands: Callable[[Job], Awaitable[bool]]
     rest: Callable[[float], Awaitable[None]]
 
-    async def prune(self, route: str, span: Span, pruned: Pruned, *, is_trial: bool = False) -> None:
+    async def prune(
+        self, route: str, span: Span, pruned: Pruned, *, is_trial: bool = False, most: float = math.inf
+    ) -> None:
         """
-        Forget what ended before then, and add it up in *pruned*.
+        Forget what ended before then, until it is *most*, and add it up in *pruned*; a trial counts all.
 
         Repeat: yes.
         """
-        last = None
-        while page := await self.store.ended(route, span.before, after=last, limit=BATCH):
+        last, enough = None, math.inf if is_trial else most
+        while pruned.forgotten.total() < enough and (
+            page := await self.store.ended(route, span.before, after=last, limit=BATCH)
+        ):
             last, batch = page[-1], list[Job]()
             for job in page:
                 why = span.why_kept(job)
@@ -132,9 +140,11 @@ class Keeper:
         except Exception:  # noqa: BLE001 a bug here must not end the daemon
             self.book.log("daemon.bug", "error", exc_info=True)
 
-    async def prune(self, older_than_s: float | None = None, *, is_trial: bool = False) -> Pruned:
+    async def prune(
+        self, older_than_s: float | None = None, *, is_trial: bool = False, most: float = math.inf
+    ) -> Pruned:
         """
-        Forget ended jobs of all routes.
+        Forget ended jobs of all routes, until they are *most*.
 
         Units: older than *older_than_s*, or than the route's `keep.history`; never within its `duplicate_window`.
         """
@@ -146,7 +156,7 @@ class Keeper:
             if span is None:
                 continue
             pruned = Pruned()
-            await pruner.prune(key, span, pruned, is_trial=is_trial)
+            await pruner.prune(key, span, pruned, is_trial=is_trial, most=most - total.forgotten.total())
             total.forgotten.update(pruned.forgotten)
             total.kept.update(pruned.kept)
             if pruned.forgotten and not is_trial:

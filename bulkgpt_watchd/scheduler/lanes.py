@@ -137,12 +137,19 @@ class Lanes:
         return sum(1 for running in self.running.values() if running == (route, state))
 
     def in_turn(self, jobs: Iterable[Job]) -> list[Job]:
-        """Mix the routes, beginning with another one each time."""
+        """
+        Mix the routes, beginning with another one each time.
+
+        At half open the one that was denied last comes last: it may be denied for itself, and would shut the gate to
+        all others again and again.
+        """
         by_route: dict[str, list[Job]] = {}
         for job in jobs:
             by_route.setdefault(job.route, []).append(job)
         rows = list(by_route.values())
         self._turn += 1
         rows = rows[self._turn % max(len(rows), 1) :] + rows[: self._turn % max(len(rows), 1)]
+        if self.passage.gate.position == "half":
+            rows.sort(key=lambda row: row[0].route == self.passage.denied_last)
         longest = max(map(len, rows), default=0)
         return [row[index] for index in range(longest) for row in rows if index < len(row)]

@@ -23,11 +23,12 @@ from bulkgpt_watchd.core import gate as gate_rules
 from bulkgpt_watchd.core.budget import Overrun, Spent, overrun
 from bulkgpt_watchd.core.duplicates import obstacle
 from bulkgpt_watchd.core.errors import DiskTrouble, NotOurTurn, Refused, SourceChanged, WatchdError
-from bulkgpt_watchd.core.events import Accepted, Deferred, Event, Passed
+from bulkgpt_watchd.core.events import Accepted, Deferred, Event, Passed, Vanished
 from bulkgpt_watchd.core.job import Job, State
 from bulkgpt_watchd.effects import EFFECTS, Outside, Task, event_of, what_it_means
 from bulkgpt_watchd.effects.intake import duplicate_of, duplicate_rule
 from bulkgpt_watchd.scheduler.book import Book
+from bulkgpt_watchd.scheduler.condition import told_if_slow
 from bulkgpt_watchd.scheduler.inbox import Inbox
 from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.passing import Passage
@@ -47,8 +48,6 @@ class Scheduler:
     """
 
     book: Book
-    passage: Passage
-    lanes: Lanes
     state_folder: Path
     tend: Callable[[Inbox], Coroutine[Any, Any, None]] | None = None
     running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -61,6 +60,8 @@ class Scheduler:
     _probing: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
+        self.passage = Passage(self.book)
+        self.lanes = Lanes(self.book, self.passage)
         self.timeline = Timeline(self.book, self.passage, self.lanes)
 
     @property
@@ -148,7 +149,7 @@ class Scheduler:
     def _start_looks(self, now: float) -> None:
         for key, inbox in self.inboxes.items():
             if self.tend is not None and key not in self.looking and (inbox.is_rung or inbox.next_look_at <= now):
-                inbox.is_rung = False
+                inbox.is_rung = inbox.is_unsure = False
                 inbox.next_look_at = now + inbox.route.scan_every
                 self.looking[key] = self._spawn(partial(self.tend, inbox), partial(self.looking.pop, key, None))
 
@@ -207,6 +208,8 @@ class Scheduler:
                 await self.passage.learn(job, workflow_id, epoch, event, error)
             if isinstance(error, DiskTrouble):
                 self.inboxes[job.route].is_open = False  # the next look probes the folders, and says what is wrong
+            if isinstance(event, Vanished):
+                self.inboxes[job.route].look_again(self.outside.clock.now() + self.book.api.retry.min)
             self.passage.end_turn(job.id)
             await self.book.commit(stands, what_it_means(stands, event))
         except Exception:  # noqa: BLE001 a bug in one commit must not end the daemon
@@ -225,7 +228,8 @@ class Scheduler:
             self.log("job.over_budget", "warning", **of_job(job), rows=job.rows, reason=reason)
             return Deferred(reason, is_failure=False, is_held=True), None
         try:
-            return await EFFECTS[job.state].run(self.outside, self._task(job, inbox)), None
+            with told_if_slow(self.log, inbox, job):
+                return await EFFECTS[job.state].run(self.outside, self._task(job, inbox)), None
         except Exception as error:  # noqa: BLE001 every end of an effect is one event, our own bugs included
             if not isinstance(error, WatchdError):
                 self.log("daemon.bug", "error", exc_info=True, **of_job(job))

@@ -44,7 +44,9 @@ class Once:
         """Give the exit code; None while there is something to wait for."""
         scheduler = self.scheduler
         for name, inbox in scheduler.inboxes.items():
-            if inbox.reason == NOT_LOOKED_AT or (inbox.reason is None and name in scheduler.looking):
+            if inbox.reason == NOT_LOOKED_AT or (
+                inbox.reason is None and (name in scheduler.looking or inbox.is_unsure)
+            ):
                 return None  # a route that cannot be used is looked at again and again: each look may hang for long
             if self._may_settle(name):
                 return None

@@ -157,7 +157,10 @@ class _Looking:
             is_known = (self.facts.get("inboxes") or {}).get(str(inbox.route.inbox)) == inbox.key
             return await inbox.judge_marker(is_known=is_known)
         except DiskTrouble as error:
-            told.notes.append(f"whose work folder it is cannot be told: {error}")
+            # It is closed to all but the daemon's user, and should be: a right on it would help nobody.
+            is_closed = isinstance(error.__cause__, PermissionError)
+            why = f"only the daemon's user may look into {inbox.route.work}" if is_closed else error
+            told.notes.append(f"whose work folder it is cannot be told: {why}")
             return False
 
     def _held(self, look: Look, *, is_first: bool) -> str | None:

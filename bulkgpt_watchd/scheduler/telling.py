@@ -31,6 +31,7 @@ def with_names(log: Log, names: Mapping[str, str]) -> Log:
     return write
 
 
+LOST = "the original is neither in work nor in the archive any more; only its receipt was written"
 CHANGED = "somebody wrote to the file after it was sent: what was sent is not all of it"
 
 
@@ -63,9 +64,10 @@ def line(old: Job, new: Job, event: Event) -> tuple[str, str, dict[str, Any]] | 
             return "job.fetched", "info", {"bytes": size, "rows_out": rows_out}
         case e.Delivered():
             return "job.delivered", "info", {"result": new.result_path, **_partial(new)}
-        case e.Archived(is_changed=is_changed):
+        case e.Archived(is_changed, is_lost):
             facts = {"archive": new.archive_path, "rows_out": new.rows_out}
-            return "job.done", "warning" if is_changed else "info", facts | ({"reason": CHANGED} if is_changed else {})
+            reason = CHANGED if is_changed else LOST if is_lost else None
+            return "job.done", "warning" if reason else "info", facts | ({"reason": reason} if reason else {})
         case e.Deferred(reason=reason, is_failure=is_failure):
             level = "info" if is_failure and old.waits_for != reason else "debug"
             level = "warning" if is_failure and new.failures == STUCK_FAILURES else level

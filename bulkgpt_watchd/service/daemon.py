@@ -265,7 +265,7 @@ class Service:
         needs_restart += ["web.listen"] if new.web.listen != opened.web.listen else []
         api: ApiSettings = new.api.model_copy(update=kept)
         self.settings = new
-        scheduler.book.api = scheduler.passage.api = api
+        scheduler.book.api = api
         await scheduler.lanes.budgets.set_total(new.budget)
         self._configure_log()
         await self.discovery.take(new.routes)
@@ -284,6 +284,6 @@ class Service:
             with suppress(CommandRefused):  # its mistakes are in the log
                 await self.reload()
         except DiskTrouble as error:
-            self.log("state.unwritable", "error", reason=f"the configuration could not be taken: {error}")
+            self.scheduler.book.tell_trouble(DiskTrouble(f"the configuration could not be taken: {error}"))
         except Exception:  # noqa: BLE001 a signal has nobody to tell
             self.log("daemon.bug", "error", exc_info=True)

@@ -34,9 +34,7 @@ from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.discovery import Bell, Discovery
 from bulkgpt_watchd.scheduler.figures import Figures
 from bulkgpt_watchd.scheduler.inbox import LOOK_DEADLINE_S, Inbox
-from bulkgpt_watchd.scheduler.lanes import Lanes
 from bulkgpt_watchd.scheduler.loop import Scheduler
-from bulkgpt_watchd.scheduler.passing import Passage
 from bulkgpt_watchd.scheduler.telling import Log, with_names
 from bulkgpt_watchd.service.monitoring import Monitoring
 from bulkgpt_watchd.web.control import serve_socket
@@ -85,8 +83,8 @@ class Wiring:
         outside = Outside(api, folders, store, clock, run, threads.later)
         names: dict[str, str] = {}
         log = with_names(self.log, names)
-        book, passage = Book(outside, settings.api, log, names), Passage(outside, settings.api, log)
-        scheduler = Scheduler(book, passage, Lanes(book, passage), state_folder)
+        book = Book(outside, settings.api, log, names)
+        scheduler = Scheduler(book, state_folder)
         scheduler.lanes.budgets.total = settings.budget
         doorbell = Doorbell(scheduler.ring)
         stack.callback(doorbell.stop)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkgpt_watchd.adapters.threads import RouteThreads
+from bulkgpt_watchd.adapters.threads import STOP_S, RouteThreads
 from bulkgpt_watchd.core.errors import DiskTrouble
 from tests.adapters.loopback import until
 
@@ -164,6 +164,26 @@ def test_a_hung_call_does_not_keep_the_program_from_ending(fifo: Path) -> None:
         threads.stop()
 
     asyncio.run(main())
+    free(fifo)
+
+
+async def test_a_stop_lets_a_call_under_way_end_and_waits_only_a_moment_for_one_that_hangs(fifo: Path) -> None:
+    threads, is_going, may_end = RouteThreads(2), threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def probe() -> None:
+        is_going.set()
+        ended.append(may_end.wait(0.2))
+
+    calls = [asyncio.create_task(threads.run("leads", call)) for call in (probe, partial(os.open, fifo, os.O_RDONLY))]
+    await until(is_going.is_set)
+    for call in calls:
+        call.cancel()
+    began = asyncio.get_running_loop().time()
+    threads.stop()
+
+    assert ended == [False], "it ran to its end"
+    assert 0.2 < asyncio.get_running_loop().time() - began < 2 * STOP_S
     free(fifo)
 
 

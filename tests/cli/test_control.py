@@ -29,13 +29,15 @@ from tests.sample_jobs import sample_job
 
 Act = Callable[..., Awaitable[dict[str, Any]]]
 
+Answer = dict[str, Any] | Exception | list[dict[str, Any]]
+
 JOB = {"job": "a1000000", "route": "leads", "file": "x.csv", "error": "/srv/error/x.csv"}
 
 
 class Daemon:
-    """Stand where the daemon stands, and keep what it was asked."""
+    """Stand where the daemon stands, and keep what it was asked; a list has an answer for each time."""
 
-    def __init__(self, answer: dict[str, Any] | Exception) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
@@ -45,18 +47,19 @@ class Daemon:
         @wraps(Service.reload if name == "reload" else getattr(Acts, name))
         async def act(_self: Any, _by: str, **arguments: Any) -> dict[str, Any]:
             self.asked.append((name, arguments))
-            if isinstance(self.answer, Exception):
-                raise self.answer
-            return self.answer
+            answer = self.answer.pop(0) if isinstance(self.answer, list) else self.answer
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
         return MethodType(act, self)
 
 
 @asynccontextmanager
-async def listening(path: Path, answer: dict[str, Any] | Exception) -> Any:
+async def listening(path: Path, answer: Answer) -> Any:
     """Serve the control API on a socket."""
     daemon = Daemon(answer)
-    names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan", "reload")
+    names = ("retry", "resolve", "redeliver", "adopt", "pause", "resume", "scan", "reload", "prune")
 
     async def status() -> dict[str, Any]:
         return {}
@@ -166,6 +169,23 @@ async def test_beginnings_of_ids_are_completed_and_what_is_unclear_is_not_asked(
     assert ran.stderr == "bulkgpt-watchd: there is no job 'x.csv'; the latest job of that file is a2000000\n"
 
 
+async def test_a_long_history_is_pruned_in_parts_and_each_is_told(bed: Bed) -> None:
+    await asyncio.to_thread(bed.remember)
+    answers = [
+        {"forgotten": {"done": 10_000}, "kept": {"with an open question": 1}, "more": True},
+        {"forgotten": {"done": 2, "failed": 1}, "kept": {"with an open question": 2}, "more": False},
+    ]
+    async with listening(bed.folder / "state/control.sock", answers) as daemon:
+        ran = await asyncio.to_thread(bed.cli, "state", "prune")
+
+    assert (ran.exit_code, ran.stderr) == (0, "forgot 10,000 jobs so far\n")
+    assert ran.stdout.splitlines() == [
+        "forgot 10,003 jobs older than `keep.history`: 10,002 done, 1 failed",
+        "kept: 2 jobs with an open question",
+    ]
+    assert daemon.asked == [("prune", {"older_than_s": None, "dry_run": False})] * 2
+
+
 async def test_what_retry_had_to_leave_is_told_and_ends_with_1(bed: Bed) -> None:
     left = {"jobs": [JOB], "left": [{"job": "a2000000", "reason": "job a2000000 may be billed"}]}
     async with listening(bed.folder / "state/control.sock", left):
@@ -240,7 +260,7 @@ def test_what_contradicts_itself_is_a_mistake_of_usage(bed: Bed, arguments: tupl
     assert bed.cli(*arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [("resume",), ("retry", "a1000000"), ("reload",)])
+@pytest.mark.parametrize("arguments", [("resume",), ("retry", "a1000000")])
 def test_without_a_daemon_it_says_where_it_asked_and_what_to_start(bed: Bed, arguments: tuple[str, ...]) -> None:
     ran = bed.cli(*arguments)
 
@@ -249,6 +269,16 @@ def test_without_a_daemon_it_says_where_it_asked_and_what_to_start(bed: Bed, arg
         f"bulkgpt-watchd: the daemon is not running (no answer at {bed.folder}/state/control.sock); "
         f"start it with `systemctl start bulkgpt-watchd` or `bulkgpt-watchd -c {bed.config} run`\n"
     )
+
+
+def test_a_reload_after_another_state_path_says_that_it_takes_a_restart(bed: Bed) -> None:
+    ran = bed.cli("reload")
+    bed.remember()
+    as_ever = bed.cli("reload")
+
+    hint = "; no daemon has run with this `state.path` yet: one that was started with another listens beside that"
+    assert (ran.exit_code, hint in ran.stderr) == (69, True)
+    assert (as_ever.exit_code, "is not running" in as_ever.stderr, hint in as_ever.stderr) == (69, True, False)
 
 
 def test_a_socket_that_a_dead_daemon_left_is_no_daemon(bed: Bed) -> None:

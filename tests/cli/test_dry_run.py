@@ -140,6 +140,24 @@ def test_a_work_folder_of_another_state_is_told(bed: Bed) -> None:
     assert "belongs to another daemon" in foresee(bed, code=1)["routes"][0]["reason"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
+def test_who_is_not_the_daemon_is_not_told_to_take_rights_on_its_work(of_nobody: Bed) -> None:
+    (of_nobody.inbox / ".bulkgpt-watchd").mkdir(mode=0o700)
+    drop(of_nobody, "a.csv")
+    for path in (of_nobody.config, of_nobody.folder / "key"):
+        os.chown(path, 65534, 65534)
+    foresee(of_nobody, code=0)  # so that all is imported: Python itself may be closed to others
+    os.seteuid(65534)
+    try:
+        content = foresee(of_nobody, code=0)
+    finally:
+        os.seteuid(0)
+
+    assert verdicts(content) == {"a.csv": "taken"}
+    why = f"only the daemon's user may look into {of_nobody.inbox}/.bulkgpt-watchd"
+    assert content["routes"][0]["notes"] == [f"whose work folder it is cannot be told: {why}"]
+
+
 def test_what_was_paid_before_is_a_duplicate_and_a_pause_holds(bed: Bed) -> None:
     import hashlib
     import time

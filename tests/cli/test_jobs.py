@@ -108,7 +108,7 @@ def test_every_state_is_found_by_the_word_that_people_see(bed: Bed, state: State
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--state", "runing"), "choose one of waiting, submitting, running,"),
+        (("--state", "runing"), "did you mean running? choose one of waiting, submitting, running,"),
         (("--since", "yesterday"), "must be a duration: write 200ms, 5s, 10m, 2h, 7d or a number of seconds"),
         (("--limit", "0"), "0 is not in the range"),
     ],

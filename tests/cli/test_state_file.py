@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -125,6 +126,22 @@ def test_a_copy_that_cannot_be_written_leaves_nothing(paid: Bed) -> None:
     ran = paid.cli("state", "backup", paid.folder / "copy.db")
     assert (ran.exit_code, "is damaged" in ran.stderr or "would be damaged" in ran.stderr) == (74, True)
     assert not [path for path in paid.folder.iterdir() if "copy" in path.name]
+
+
+def test_what_copies_left_that_were_killed_is_gone_after_the_next(paid: Bed) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [
+        paid.folder / f".state-copy.{pid}.new{more}" for pid in (gone.pid, os.getpid()) for more in ("", "-journal")
+    ]
+    others = [paid.folder / f".state-copy.{name}" for name in ("1.new", "mine.new", f"{gone.pid}.old")]
+    for path in (*left, *others):
+        path.touch()
+
+    ran = paid.cli("state", "backup", paid.folder / "copy.db")
+
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert {path for path in paid.folder.iterdir() if ".state-copy" in path.name} == set(others)
 
 
 def test_a_copy_may_have_any_name_that_the_disk_takes(paid: Bed) -> None:

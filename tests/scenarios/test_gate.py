@@ -6,6 +6,7 @@ import pytest
 
 from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown, Refused, Unavailable
 from bulkgpt_watchd.core.events import Passed
+from bulkgpt_watchd.core.gate import half
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.names import sent_name, work_name
 from tests.daemon import Place
@@ -130,6 +131,23 @@ async def test_a_403_of_one_route_while_others_are_accepted_holds_that_route_alo
     assert counts["leads", State.FAILED] == 0
     assert daemon.scheduler.passage.gate.position == "open"
     assert "leads" in daemon.scheduler.passage.gate.routes
+
+
+async def test_the_route_that_was_denied_last_goes_last_at_half_open(place: Place) -> None:
+    """It may be denied for itself, and would shut the gate to all others at each opening."""
+    for route in ("a", "b", "c"):
+        drop_many(place, 1, route)
+    denied = Denied("HTTP 403: not your workflow", http_status=403)
+    place.api.plan(SubmitFault(denied, at="before", contains=b" b", times=1_000))
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("gate.shut"))
+    passage, jobs = daemon.scheduler.passage, await daemon.jobs()
+
+    passage.gate = half(passage.gate)
+    orders = [[job.route for job in daemon.scheduler.lanes.in_turn(jobs)] for _ in range(6)]
+
+    assert {order[2] for order in orders} == {"b"}
+    assert {order[0] for order in orders} == {"a", "c"}
 
 
 async def test_the_gate_stays_shut_over_a_restart(place: Place) -> None:

@@ -9,7 +9,7 @@ import pytest
 from bulkgpt_watchd.config import KeepSettings
 from bulkgpt_watchd.core.errors import CommandRefused, OutcomeUnknown, Refused
 from bulkgpt_watchd.core.job import State
-from bulkgpt_watchd.scheduler.keeping import EVERY_S, FIRST_S, Keeper
+from bulkgpt_watchd.scheduler.keeping import AT_ONCE, BATCH, EVERY_S, FIRST_S, Keeper
 from tests.daemon import Daemon, Place
 from tests.fakes import SubmitFault
 from tests.sample_jobs import sample_job
@@ -123,7 +123,7 @@ async def test_a_person_may_prune_earlier_and_it_is_written_down(place: Place) -
     place.clock.advance(2 * DAY_S)
 
     trial = await daemon.acts.prune("a person", older_than_s=DAY_S, dry_run=True)
-    assert trial == {"forgotten": {"done": 1}, "kept": {}}
+    assert trial == {"forgotten": {"done": 1}, "kept": {}, "more": False}
     assert len(await daemon.jobs()) == 1
     assert await daemon.acts.prune("a person", older_than_s=DAY_S) == trial
 
@@ -146,6 +146,23 @@ async def test_the_jobs_of_a_removed_route_are_forgotten_too(place: Place) -> No
     assert await daemon.jobs() == []
 
 
+async def test_a_long_history_is_forgotten_in_parts_each_of_which_is_answered(place: Place) -> None:
+    daemon = await place.start()
+    at = place.clock.now()
+    jobs = [sample_job(f"job{n:05}", state=State.DONE, due_at=None, ended_at=at) for n in range(AT_ONCE + BATCH)]
+    await daemon.scheduler.book.add(jobs)
+    place.clock.advance(2 * DAY_S)
+
+    trial = await daemon.acts.prune("a person", older_than_s=DAY_S, dry_run=True)
+    answers = [await daemon.acts.prune("a person", older_than_s=DAY_S) for _ in range(2)]
+
+    assert (trial["forgotten"], trial["more"]) == ({"done": AT_ONCE + BATCH}, False)
+    assert [(answer["forgotten"], answer["more"]) for answer in answers] == [
+        ({"done": AT_ONCE}, True),
+        ({"done": BATCH}, False),
+    ]
+
+
 async def test_pruning_says_how_many_the_window_of_duplicates_keeps(place: Place) -> None:
     place.drop("a.csv")
     daemon = await place.start()
@@ -154,7 +171,7 @@ async def test_pruning_says_how_many_the_window_of_duplicates_keeps(place: Place
 
     pruned = await daemon.acts.prune("a person", older_than_s=5.0)
 
-    assert pruned == {"forgotten": {}, "kept": {"younger than `duplicate_window`": 1}}
+    assert pruned == {"forgotten": {}, "kept": {"younger than `duplicate_window`": 1}, "more": False}
     assert len(await daemon.jobs()) == 1
 
 

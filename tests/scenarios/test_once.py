@@ -16,7 +16,7 @@ from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown, Unavailable
 from bulkgpt_watchd.core.exit_codes import HELD
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.scheduler.once import Once
-from tests.adapters.kernels import Failing, Hooked
+from tests.adapters.kernels import RENAMES, Failing, Hooked, Interrupted
 from tests.daemon import STEPS, Daemon, Place
 from tests.fakes import SubmitFault
 
@@ -208,3 +208,18 @@ async def test_a_share_that_hangs_is_11_and_the_others_are_done(place: Place) ->
         kernel.let_go.set()
     assert code == HELD
     assert place.files("outbox").keys() == {"b.csv"}
+
+
+async def test_a_file_that_was_replaced_while_it_was_claimed_is_taken_as_it_now_is(place: Place) -> None:
+    """Nobody rings for it, and no look was due yet."""
+    newer = b"a\nnewer\n"
+    place.drop("a.csv", b"a\nolder\n")
+    kernel = Interrupted(
+        lambda name, args: name in RENAMES and args[1].endswith("-a.csv"), lambda: place.drop("a.csv", newer)
+    )
+    daemon = await place.build(kernel)
+    await daemon.begin()
+
+    assert await once(daemon) == 0
+    assert place.files("archive")["a.csv"] == newer
+    assert place.files("inbox") == {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bulkgpt_watchd.core.errors import CommandRefused, Refused, Unavailable, WatchdError
+from bulkgpt_watchd.core.errors import CommandRefused, OutcomeUnknown, Refused, Unavailable, WatchdError
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.ports import PassPoint, Upload
 from bulkgpt_watchd.sandbox import answer
@@ -231,6 +231,31 @@ async def test_a_route_removed_while_an_act_is_written_down_carries_it_out_first
     assert place.told("daemon.bug") == []
 
 
+async def test_a_doubt_of_a_removed_route_can_be_closed_and_what_needs_its_folders_names_them(place: Place) -> None:
+    route = place.route("a")
+    place.route("b")
+    place.api.plan(SubmitFault(OutcomeUnknown("connection reset")))
+    place.drop("x.csv", CSV, "a")
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("job.failed"))
+    await daemon.run_for(60.0)
+    place.routes.pop("a")
+    await take(daemon, place)
+    assert list(daemon.scheduler.inboxes) == ["b"]
+
+    doubt = await daemon.job("x.csv")
+    way = f"add a route with the inbox {route.inbox}, .* or `bulkgpt-watchd resolve {doubt.id} --abandon`"
+    with pytest.raises(CommandRefused, match=way):
+        await daemon.acts.resolve("a person", doubt.id, not_submitted=True)
+    await daemon.acts.resolve("a person", doubt.id, abandon=True)
+
+    closed = await daemon.job("x.csv")
+    assert (closed.state, closed.is_doubt, closed.is_closed) == (State.FAILED, False, True)
+    assert (route.error / "x.csv").read_bytes() == CSV
+    assert (await daemon.acts.retry("a person", failed=True))["left"] == [], "what is closed is not asked about"
+    assert place.told("daemon.bug") == []
+
+
 async def test_an_act_on_a_route_that_was_removed_meanwhile_is_refused(place: Place) -> None:
     daemon = await with_a_failed_file(place)
     before = await daemon.job("x.csv")
@@ -240,7 +265,7 @@ async def test_an_act_on_a_route_that_was_removed_meanwhile_is_refused(place: Pl
         place.routes.pop("a")
         await take(daemon, place)
         assert list(daemon.scheduler.inboxes) == ["b"]
-    with pytest.raises(CommandRefused, match=r"route a of job .* is no longer configured; add it again and reload"):
+    with pytest.raises(CommandRefused, match=r"route a of job .* is no longer configured: add a route with the inbox"):
         await act
 
     assert await daemon.job("x.csv") == before

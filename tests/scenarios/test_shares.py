@@ -8,15 +8,17 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
 
 from bulkgpt_watchd.core.errors import CommandRefused
 from bulkgpt_watchd.core.job import State
-from bulkgpt_watchd.scheduler import loop
+from bulkgpt_watchd.core.status import status
+from bulkgpt_watchd.scheduler import condition, loop
 from bulkgpt_watchd.scheduler.inbox import Inbox
-from tests.adapters.kernels import RENAMES, Hanging, When, WithoutNames
+from tests.adapters.kernels import RENAMES, Hanging, Interrupted, When, WithoutNames
 from tests.daemon import Daemon, Place
 
 CSV = b"Input_1\n1\n2\n3\n"
@@ -252,6 +254,34 @@ async def test_a_paid_result_does_not_hang_on_a_folder_that_its_share_cannot_hav
         assert {os.path.dirname(file) for file in place.files(role)} == {"x_y"}
         assert len(place.files(role)) == files
     assert {*place.dropped} <= {*place.files("archive").values(), *place.files("error").values()}
+
+
+async def test_one_move_that_hangs_is_told_and_holds_up_no_other_file(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder answers all else, so no look finds anything wrong."""
+    monkeypatch.setattr(condition, "SLOW_S", 0.2)
+    freed = threading.Event()
+    place.drop("a.csv", CSV)
+    kernel = Interrupted(lambda name, args: name in RENAMES and args[1] == "a.csv", partial(freed.wait, PATIENCE_S))
+    daemon = await place.build(kernel)
+    try:
+        await daemon.begin()
+        place.drop("b.csv", b"Input_1\n9\n")
+        await ends_in_time(until_told(daemon, "job.done", 1))
+        store, now, problem = daemon.store, place.clock.now(), "a.csv is being moved or checked for long"
+        await ends_in_time(until_told(daemon, "job.slow", 1))
+        while problem not in str(status(await store.facts(), {}, (), now=now, is_running=True)["problems"]):
+            await daemon.scheduler.step()
+            await asyncio.sleep(0.001)
+    finally:
+        freed.set()
+    await daemon.run_to_idle()
+
+    assert ("a.csv", "fetched") in {(facts["file"], facts["at"]) for facts in place.told("job.slow")}
+    assert [facts["file"] for facts in place.told("job.done")] == ["b.csv", "a.csv"]
+    await daemon.run_for(20.0)
+    assert (await daemon.store.facts())["health"]["leads"]["slow"] == []
 
 
 async def test_a_stop_does_not_wait_for_ever_for_what_it_cannot_cut(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -204,3 +205,18 @@ async def test_a_disk_that_stays_full_fills_no_log_and_is_told_again_when_it_was
     before = errors()
     await daemon.run_for(60.0)
     assert errors() == before + 1
+
+
+async def test_a_gate_that_cannot_be_written_down_is_told_once(place: Place) -> None:
+    daemon = await place.start()
+    passage = daemon.scheduler.passage
+
+    async def full(*_args: Any) -> None:
+        raise DiskTrouble("no space left on device")
+
+    daemon.store.set_fact = full  # type: ignore[method-assign,assignment]  # the disk is full
+    for reason in ("one", "another", "a third"):
+        await passage.set_gate(replace(passage.gate, position="shut", reason=reason))
+
+    assert passage.gate.reason == "a third"
+    assert [line.level for line in place.lines if line.event == "state.unwritable"] == ["error", "debug", "debug"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from bulkgpt_watchd.cli.timeline import LOST, words
 from bulkgpt_watchd.core.errors import Unavailable
 from bulkgpt_watchd.core.events import GaveUp, Passed
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.names import sent_name, work_name
 from bulkgpt_watchd.core.ports import Change
 from bulkgpt_watchd.sandbox import answer
-from tests.daemon import Place
+from tests.daemon import Daemon, Place
 from tests.fakes import SubmitFault
 
 CSV = b"Input_1\n1\n2\n3\n"
@@ -108,6 +109,12 @@ async def test_a_submit_cancelled_past_the_point_of_no_return_keeps_the_witness(
     await expect_a_doubt(place)
 
 
+async def told_last(daemon: Daemon) -> str:
+    """Give the last line of what `jobs show` tells of the file's way."""
+    entry = (await daemon.store.journal((await daemon.job("a.csv")).id))[-1]
+    return words(entry.event, entry.facts)
+
+
 async def test_a_claimed_file_that_somebody_took_from_work_is_told_as_lost(place: Place) -> None:
     place.drop("a.csv", CSV)
     place.api.outage = Unavailable("connection refused")
@@ -122,6 +129,7 @@ async def test_a_claimed_file_that_somebody_took_from_work_is_told_as_lost(place
     assert (await daemon.job("a.csv")).code == "source_lost"
     assert place.files("error").keys() == {"a.csv.error.json"}
     assert place.api.accepted == []
+    assert await told_last(daemon) == LOST
 
 
 async def test_a_result_is_delivered_though_the_original_was_taken_from_work(place: Place) -> None:
@@ -135,6 +143,8 @@ async def test_a_result_is_delivered_though_the_original_was_taken_from_work(pla
 
     assert place.files("outbox") == {"a.csv": answer(CSV)}
     assert b'"source_lost": true' in place.files("archive")["a.csv.receipt.json"]
+    assert await told_last(daemon) == LOST
+    assert "neither in work nor in the archive" in place.told("job.done")[0]["reason"]
 
 
 async def test_writing_to_the_original_after_it_was_sent_is_told(place: Place) -> None:

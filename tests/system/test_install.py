@@ -183,6 +183,7 @@ def test_the_program_is_installed_by_pip_and_replaces_the_one_that_runs(host: Ho
     assert host.result("by-pip.csv") == answer(b"a\n10\n")
 
 
+@pytest.mark.timeout(240)  # it is the last, so the machine's shut-down is within it
 @pytest.mark.usefixtures("wheelhouse")
 def test_what_was_installed_can_be_upgraded_and_removed(host: Host) -> None:
     machine = host.machine
