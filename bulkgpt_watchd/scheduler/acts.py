@@ -27,6 +27,7 @@ from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
 from bulkgpt_watchd.scheduler.keeping import Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
+from bulkgpt_watchd.scheduler.traces import erase
 
 AT_REST_TRIES, AT_REST_EVERY_S = 50, 0.2
 """How often a failed job is asked whether its file stands in the error folder, before a person is told to wait."""
@@ -87,6 +88,7 @@ class Acts:
             raise CommandRefused(f"job {job.id} is not in doubt: it is {row(job)['state']}" + _code(job))
         if abandon:
             job = await self._carry_out(by, "resolve --abandon", job, Abandoned())
+            await erase(self.scheduler.outside, job)
         elif task_id is not None:
             await self._ask_about(job, task_id)
             event = Recalled(task_id, await self._file_of(job))
@@ -265,9 +267,7 @@ class Acts:
             await self.scheduler.outside.clock.sleep(AT_REST_EVERY_S)
         if job.state is State.FAILING:
             why = f" ({job.waits_for})" if job.waits_for else ""
-            raise CommandRefused(
-                f"job {job.id} is still on its way to the error folder{why}; try again when it is there"
-            )
+            raise CommandRefused(f"job {job.id} is still on its way to the error folder{why}; try again soon")
         self._check_route(job)
         return job
 

@@ -44,7 +44,7 @@ def _nothing_is_lost(world: World) -> None:
 
 
 def _results_are_whole_and_come_once(world: World) -> None:
-    may_come: Counter[tuple[str, bytes]] = Counter()
+    may_come: Counter[tuple[str, bytes]] = Counter(world.mistaken)
     copies: Counter[tuple[str, bytes]] = Counter()
     for task in world.tasks:
         result = (key_of(task.workflow_id), task.result)

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.config import ApiSettings, Route
 from bulkgpt_watchd.config.models import RetrySettings
 from bulkgpt_watchd.config.route import PollSettings
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.wire import Phase
 from tests.crash.fuse import Fuse, FusedStore, die, hatch
 from tests.daemon import Daemon, Place
@@ -76,7 +78,8 @@ class World(Place):
 
     Shape: *holds* counts the inputs that must stand somewhere; *shown* how often each was given to a route, by a drop,
         by moving it back, or by a person's order to pay again. *repeats* counts what allows one more accepted submit
-        of the same bytes beside the first; *copies* what allows one more result.
+        of the same bytes beside the first; *copies* what allows one more result. *mistaken* are results that a file
+        may get of another: BulkGPT gave it a task ID that was another's, and no state knew of that one any more.
         *sick_folders* are role → errno; *known* are all routes there ever were, by key.
     """
 
@@ -84,6 +87,7 @@ class World(Place):
     shown: Counter[Content] = field(default_factory=Counter)
     repeats: Counter[Content] = field(default_factory=Counter)
     copies: Counter[Content] = field(default_factory=Counter)
+    mistaken: Counter[Content] = field(default_factory=Counter)
     sick_folders: dict[str, int] = field(default_factory=dict)
     sickness: Sickness = field(default_factory=Sickness)
     fates: deque[Fate] = field(default_factory=deque)
@@ -111,11 +115,17 @@ class World(Place):
     def _begin_task(self, task: FakeTask) -> None:
         fate = self.fates.popleft() if self.fates else Fate("completed", 0, 30.0)
         task.end, task.rows_failed, task.runs_s = fate.end, fate.rows_failed, fate.runs_s
-        if task.task_id in self.api.tasks:
+        if (first := self.api.tasks.get(task.task_id)) is not None:
+            if not self._is_held(task.task_id):
+                self.mistaken[key_of(task.workflow_id), first.result] += 1
             task.task_id = f"behind-{len(self.tasks)}"  # BulkGPT goes on answering for the first
         self.tasks.append(task)
         if fate.end != "completed":
             self.repeats[key_of(task.workflow_id), task.csv] += 1
+
+    def _is_held(self, task_id: str) -> bool:
+        with StateReader.open(self.state) as state:
+            return any(task_id in job.task_ids for job in state.query(Query()))
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -182,6 +192,13 @@ class World(Place):
             self.fuse = Fuse()
         with self.fuse.lock:
             self.fuse.at = len(self.fuse.steps) + boundaries
+
+    def heal(self) -> None:
+        """End all that is wrong with BulkGPT and the disks."""
+        self.api.outage, self.api.faults = None, []
+        for planned in (self.api.statuses, self.api.bodies, self.api.wrong_keys, self.sick_folders):
+            planned.clear()
+        self.sickness.writes = 0
 
     def keep_state(self) -> None:
         """Copy the state of a daemon that does not live."""
