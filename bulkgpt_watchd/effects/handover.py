@@ -31,7 +31,7 @@ from bulkgpt_watchd.core.job import Job
 from bulkgpt_watchd.core.keep import is_open
 from bulkgpt_watchd.core.names import base_name, marker_taken_name, render_result_name, temp_name
 from bulkgpt_watchd.core.ports import Folders
-from bulkgpt_watchd.core.trace import read_trace, trace_content, trace_name
+from bulkgpt_watchd.core.traces import read_trace, trace_content, trace_name
 from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.effects.outside import Outside, Task
 from bulkgpt_watchd.effects.remote import result_place

@@ -1,7 +1,7 @@
 """
 Hold the traces of files in error against the state, before the first claim: no older copy forgets what was paid.
 
-A trace lies in work while the question of a failed job is open (`core/trace.py`). A row that is older than its trace
+A trace lies in work while the question of a failed job is open (`core/traces.py`). A row that is older than its trace
 does not know of the submit that the trace speaks of: it becomes a doubt, for a person to answer.
 """
 
@@ -18,7 +18,7 @@ from bulkgpt_watchd.core.job import TERMINAL, Job, Stamp, State
 from bulkgpt_watchd.core.keep import is_decided
 from bulkgpt_watchd.core.names import ID_BYTES, new_id
 from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
-from bulkgpt_watchd.core.trace import Trace, job_of_trace, read_trace, trace_name
+from bulkgpt_watchd.core.traces import Trace, job_of_trace, read_trace, trace_name
 from bulkgpt_watchd.effects.outside import CALL_DEADLINE_S, OnDisk
 from bulkgpt_watchd.scheduler.book import Book
 from bulkgpt_watchd.scheduler.inbox import Inbox

@@ -8,7 +8,7 @@ import pytest
 
 from bulkgpt_watchd.core.errors import DiskTrouble, OutcomeUnknown, Unavailable
 from bulkgpt_watchd.core.job import State
-from bulkgpt_watchd.core.trace import read_trace, trace_name
+from bulkgpt_watchd.core.traces import read_trace, trace_name
 from bulkgpt_watchd.sandbox import answer
 from tests.daemon import Daemon, Place
 from tests.fakes import SubmitFault
