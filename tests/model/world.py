@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import shutil
 import traceback
 from collections import Counter, deque
@@ -18,6 +19,7 @@ from bulkgpt_watchd.config.models import RetrySettings
 from bulkgpt_watchd.config.route import PollSettings
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.wire import Phase
 from tests.crash.fuse import Fuse, FusedStore, die, hatch
@@ -31,6 +33,9 @@ KEYS = ("quick", "slow")
 
 OURS = ("route.json", ".error.json", ".receipt.json")
 """Ends of names that we make; what begins with a dot is not finished, or a trial."""
+
+HOLD_A_RESULT = {"task_timeout", "task_unknown", "task_partial", "result_unavailable", "result_invalid"}
+"""Codes of failed jobs whose task is paid, and may still give something."""
 
 HOLDERS = ("inbox", "error", "archive")
 """Folders of a route in which an input may stand; work lies in the inbox."""
@@ -88,6 +93,7 @@ class World(Place):
     repeats: Counter[Content] = field(default_factory=Counter)
     copies: Counter[Content] = field(default_factory=Counter)
     mistaken: Counter[Content] = field(default_factory=Counter)
+    abandoned: set[Content] = field(default_factory=set)
     sick_folders: dict[str, int] = field(default_factory=dict)
     sickness: Sickness = field(default_factory=Sickness)
     fates: deque[Fate] = field(default_factory=deque)
@@ -215,9 +221,20 @@ class World(Place):
                 shutil.copyfile(kept, file)
         Path(f"{self.state}-shm").unlink(missing_ok=True)
         self.has_forgotten = True
+        known = self._known_beside_the_state()
         for content in list(self.shown):
-            self.repeats[content] += self.paid(content)
+            self.repeats[content] += 0 if content in known else self.paid(content)
             self.copies[content] += self.paid(content)
+
+    def _known_beside_the_state(self) -> set[Content]:
+        """Give what was sent and is told by its own name, or by the reason beside it: no state may send it unasked."""
+        known = set()
+        for path, content in self.standing("inbox", "error").items():
+            reason = path.with_name(f"{path.name}.error.json")
+            code = json.loads(reason.read_bytes())["code"] if reason.exists() else None
+            if ".sent-" in path.name or code in HOLDS_A_QUESTION | HOLD_A_RESULT:
+                known.add(content)
+        return known - self.abandoned
 
     def _state_files(self) -> tuple[Path, Path]:
         return self.state, Path(f"{self.state}-wal")
