@@ -48,7 +48,7 @@ def look_through(path: Path) -> Found:
     """
     Read every page of the state and hold its parts together.
 
-    Errors: StateUnusable: it cannot even be opened, or is of a newer version, of which only that knows when it is whole.
+    Errors: StateUnusable: it cannot even be opened, or a newer version wrote it: only that knows when it is whole.
     """
     with opening(path), closing(_connect(path)) as state:
         check_version(state, path, len(MIGRATIONS))
