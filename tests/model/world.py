@@ -19,6 +19,7 @@ from bulkgpt_watchd.config.models import RetrySettings
 from bulkgpt_watchd.config.route import PollSettings
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.ledger import day_of
 from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.wire import Phase
@@ -126,8 +127,20 @@ class World(Place):
                 self.mistaken[key_of(task.workflow_id), first.result] += 1
             task.task_id = f"behind-{len(self.tasks)}"  # BulkGPT goes on answering for the first
         self.tasks.append(task)
+        self._hold_against_budget(task.workflow_id)
         if fate.end != "completed":
             self.repeats[key_of(task.workflow_id), task.csv] += 1
+
+    def _hold_against_budget(self, workflow_id: str) -> None:
+        """Note a submit for which the day had no room any more, by the settings that the daemon goes by."""
+        now = self.clock.now()
+        assert self.daemon is not None
+        for inbox in self.daemon.scheduler.inboxes.values():
+            limit = inbox.route.budget.files_per_day
+            if inbox.route.workflow_id == workflow_id and limit is not None and not self.has_forgotten:
+                sent = [one for one in self.api.accepted if one.workflow_id == workflow_id]
+                today = sum(day_of(one.passed_at or now) == day_of(now) for one in sent)
+                self.bugs += [f"{today} files of {workflow_id} today; its budget is {limit}"] if today > limit else []
 
     def _is_held(self, task_id: str) -> bool:
         with StateReader.open(self.state) as state:
