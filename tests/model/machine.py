@@ -235,9 +235,12 @@ class Model(RuleBasedStateMachine):
         ),
     )
     def configure(self, key: str, change: dict[str, Any]) -> None:
-        """Reload with another budget or name of a route, or without it."""
+        """Reload with another budget (and more files than it has room for) or name of a route, or without it."""
         if "budget" in change:
             self._configure(key, budget=BudgetSettings(**change["budget"]))
+            if change["budget"]:
+                self._drop(key, [("x.csv", "1"), ("y.csv", "12")], 3)
+                self.do(lambda daemon: daemon.run_for(20.0))
         elif "name" in change:
             self._configure(key, name=change["name"] % key)
         elif len(self.world.routes) > 1:
