@@ -185,14 +185,20 @@ class Model(RuleBasedStateMachine):
 
     # --- deaths and disks ---------------------------------------------------------------------------------------------
 
+    def _be_amid_work(self) -> None:
+        """Have a file that is on its way, for what is to come between."""
+        self._drop("quick", [("k.csv", "12")], 3)
+
     @rule(boundaries=st.integers(1, 90), seconds=st.sampled_from([0.0, 60.0, 60.0, 60.0]))
     def kill(self, boundaries: int, seconds: float) -> None:
         """Plan a kill so many boundaries from now, and go on for a while; it may also come later."""
+        self._be_amid_work()
         self.runner.run(self.world.arm(boundaries))
         self.do(lambda daemon: daemon.run_for(seconds))
 
     @rule()
     def stop(self) -> None:
+        self._be_amid_work()
         self.runner.run(self.world.stop())
         self.tally["graceful stops"] += 1
 
@@ -215,6 +221,7 @@ class Model(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["keep", "older", "lost"]))
     def state_is_another(self, what: str) -> None:
         """Keep a copy of the state, put it back, or lose the state."""
+        self._be_amid_work()
         self.runner.run(self.world.stop())
         if what == "keep":
             self.world.keep_state()

@@ -95,6 +95,7 @@ class World(Place):
     copies: Counter[Content] = field(default_factory=Counter)
     mistaken: Counter[Content] = field(default_factory=Counter)
     abandoned: set[Content] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)  # task IDs that the state was seen to know
     sick_folders: dict[str, int] = field(default_factory=dict)
     sickness: Sickness = field(default_factory=Sickness)
     fates: deque[Fate] = field(default_factory=deque)
@@ -234,6 +235,7 @@ class World(Place):
                 shutil.copyfile(kept, file)
         Path(f"{self.state}-shm").unlink(missing_ok=True)
         self.has_forgotten = True
+        self.held.clear()
         known = self._known_beside_the_state()
         for content in list(self.shown):
             self.repeats[content] += 0 if content in known else self.paid(content)
