@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bulkgpt_watchd.adapters.sqlite_file import FILE_MODE, MIGRATIONS, RESTORE, connect, opening, trouble
+from bulkgpt_watchd.adapters.sqlite_file import FILE_MODE, MIGRATIONS, RESTORE, check_version, connect, opening, trouble
 from bulkgpt_watchd.adapters.sqlite_reader import mode
 from bulkgpt_watchd.adapters.sqlite_reads import SELECT, facts
 from bulkgpt_watchd.adapters.sqlite_rows import job_of
@@ -51,9 +51,10 @@ def look_through(path: Path) -> Found:
     """
     Read every page of the state and hold its parts together.
 
-    Errors: StateUnusable: it cannot even be opened.
+    Errors: StateUnusable: it cannot even be opened, or a newer version wrote it: only that knows when it is whole.
     """
     with opening(path), closing(_connect(path)) as state:
+        check_version(state, path, len(MIGRATIONS))
         faults = [row[0] for row in state.execute(f"PRAGMA integrity_check({FAULTS_AT_MOST})") if row[0] != "ok"]
         orphans = state.execute("PRAGMA foreign_key_check").fetchall()
         faults += [f"{len(orphans)} lines of the journal belong to no job"] if orphans else []

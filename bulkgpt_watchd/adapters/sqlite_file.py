@@ -192,12 +192,13 @@ def prepare(
         _create(path, now(), new_uuid(), migrations)
     if os.path.getsize(path) == 0:
         raise StateUnusable(f"the state {path} is empty: it was truncated. {RESTORE}.")
-    with closing(connect_to_write(path)) as connection:
+    with closing(connect(path, "mode=ro")) as connection:  # one that may write merges the log into what is damaged
         version = check_version(connection, path, len(migrations))
         if os.path.getsize(path) <= CHECKED_BYTES:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise StateUnusable(f"the state {path} is damaged: {verdict}. {RESTORE}.")
+    with closing(connect_to_write(path)) as connection:
         if version < len(migrations):
             _back_up(connection, Path(f"{path}.before-{len(migrations):04}"))
             _migrate(connection, migrations, version)

@@ -58,13 +58,18 @@ def is_decided(job: Job) -> bool:
     """
     Tell whether nothing about an ended job is open.
 
-    A doubt is open until it is answered or closed; so is a failed job whose task may still give its paid result. One
-    whose task ended without a result is not: its bytes may simply be dropped again.
+    A doubt is open until it is answered or closed; so is a failed job whose task may still give its paid result.
     """
-    if job.state is not State.FAILED:
-        return True
-    has_result = job.task_id is not None and job.code not in ENDED_AT_BULKGPT
-    return job.superseded_by is not None or job.is_closed or not (job.code in HOLDS_A_QUESTION or has_result)
+    return job.state is not State.FAILED or job.superseded_by is not None or job.is_closed or not is_open(job)
+
+
+def is_open(job: Job) -> bool:
+    """
+    Tell of a job with a verdict whether it was or may have been paid, and there may be something to have for that.
+
+    Where its task ended without a result there is not: its bytes may simply be dropped again.
+    """
+    return job.code in HOLDS_A_QUESTION or (job.task_id is not None and job.code not in ENDED_AT_BULKGPT)
 
 
 def stands_in_error(job: Job) -> bool:

@@ -28,8 +28,10 @@ from bulkgpt_watchd.core.events import (
     Retargeted,
 )
 from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.keep import is_open
 from bulkgpt_watchd.core.names import base_name, marker_taken_name, render_result_name, temp_name
 from bulkgpt_watchd.core.ports import Folders
+from bulkgpt_watchd.core.traces import read_trace, trace_content, trace_name
 from bulkgpt_watchd.effects.intake import REASON
 from bulkgpt_watchd.effects.outside import Outside, Task
 from bulkgpt_watchd.effects.remote import result_wanted
@@ -103,15 +105,19 @@ def quarantine(folders: Folders, task: Task) -> Event:
     """
     Write the reason, then move the file beside it; drop an unpublished result.
 
+    What was or may have been paid leaves a trace in work first: an older copy of the state would not know of it.
+
     Errors: DiskTrouble, InUse: later.
     Repeat: yes; the name was committed first, and a file that is gone from work was moved.
     """
     job = task.job
     if job.error_path is None:
-        return Retargeted(_place(folders, job, task.route.error, REASON))
+        return Retargeted(_stands_at(folders, task) or _place(folders, job, task.route.error, REASON))
     target = Path(job.error_path)
     source = _source_in_work(folders, task)
     has_source = source is not None or folders.exists(target)
+    if is_open(job):
+        folders.write_whole(task.work, trace_name(job.id), trace_content(job), replace=True)
     try:
         _write_sidecar(folders, job, target, REASON, shown.error_file(_named(task), has_source=has_source))
         if source is not None:
@@ -137,6 +143,7 @@ def recall(folders: Folders, task: Task) -> Event:
     if job.error_path is not None:
         folders.move(Path(job.error_path), task.work / name)
         folders.remove(Path(job.error_path + REASON))
+    folders.remove(task.work / trace_name(job.id))
     if job.task_id is not None:
         return Resumed()
     if not folders.exists(task.work / name):
@@ -153,6 +160,15 @@ def _named(task: Task) -> Job:
 def _source_in_work(folders: Folders, task: Task) -> Path | None:
     candidates = (task.work / name for name in (task.sent_name, task.plain_name))
     return next((path for path in candidates if folders.exists(path)), None)
+
+
+def _stands_at(folders: Folders, task: Task) -> str | None:
+    """Give where a file stands in error already that an older copy of the state did not know of."""
+    trace = read_trace(task.job.id, folders.read_small(task.work / trace_name(task.job.id)) or b"")
+    if trace is None:
+        return None
+    present = folders.read_small(Path(trace.error_path + REASON))
+    return trace.error_path if present is not None and is_of(task.job, present) else None
 
 
 def _is_changed(folders: Folders, job: Job, path: Path) -> bool:

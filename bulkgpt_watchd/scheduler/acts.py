@@ -27,6 +27,7 @@ from bulkgpt_watchd.scheduler.discovery import Discovery
 from bulkgpt_watchd.scheduler.inbox import Inbox, Unusable
 from bulkgpt_watchd.scheduler.keeping import AT_ONCE, Keeper
 from bulkgpt_watchd.scheduler.loop import Scheduler
+from bulkgpt_watchd.scheduler.traces import erase
 
 AT_REST_TRIES, AT_REST_EVERY_S = 50, 0.2
 """How often a failed job is asked whether its file stands in the error folder, before a person is told to wait."""
@@ -92,7 +93,10 @@ class Acts:
         elif not_submitted:
             event = Recalled(None, await self._file_of(job, must_exist=True))
         answer = "--abandon" if abandon else "--not-submitted" if not_submitted else f"--task-id {task_id}"
-        return {"job": self._row(await self._carry_out(by, f"resolve {answer}", job, event))}
+        job = await self._carry_out(by, f"resolve {answer}", job, event)
+        if abandon:
+            await erase(self.scheduler.outside, job)
+        return {"job": self._row(job)}
 
     async def redeliver(self, by: str, job_id: str) -> dict[str, Any]:
         """Fetch and deliver a paid result once more, free."""

@@ -26,6 +26,7 @@ from bulkgpt_watchd.scheduler.inbox import LOOK_DEADLINE_S, Inbox, Unusable
 from bulkgpt_watchd.scheduler.loop import Scheduler
 from bulkgpt_watchd.scheduler.notes import Notes
 from bulkgpt_watchd.scheduler.reconcile import Standing, bury, sweep
+from bulkgpt_watchd.scheduler.traces import follow_traces
 
 ENDED = (State.DONE, State.FAILED, State.WITHDRAWN)
 
@@ -184,6 +185,7 @@ class Discovery:
         await self.notes.enter("works", key, list(works))
         standing = await self._standing(inbox, works)
         await bury(inbox, scheduler.book, scheduler.running, standing)
+        await follow_traces(inbox, scheduler.book, scheduler.running, standing)
         await sweep(inbox, scheduler.book, scheduler.running, standing)
         if self._is_current(inbox):
             inbox.is_open = True

@@ -26,6 +26,11 @@ DIED = (
     "The daemon ended after the whole file was sent and before the answer came: nobody knows whether it was accepted."
 )
 
+SENT_NAME = (
+    "The file's name in work says that it may have been sent, and the state does not know of it (the state is an older "
+    "copy, was lost, or belonged to another daemon)."
+)
+
 BEFORE_SENDING = frozenset({State.DISCOVERED, State.CLAIMED, State.READY})
 
 
@@ -103,8 +108,8 @@ async def _settle(inbox: Inbox, book: Book, job: Job | None, found: Found) -> No
         await _adopt(inbox, book, found, new_id(secrets.token_bytes(ID_BYTES)))
     elif found.is_sent and job.state is State.READY and job.id in book.unsent:
         await inbox.rename_in_work(found.work, found.name, work_name(job.id, job.file))
-    elif found.is_sent and (job.state in BEFORE_SENDING or _is_older_decision(job)):
-        await _doubt(book, job, found.stamp, await inbox.hash_of(found.work, found.name))
+    elif found.is_sent and (job.state in BEFORE_SENDING or is_older_decision(job)):
+        await doubt(book, job, found.stamp, await inbox.hash_of(found.work, found.name))
     elif not found.is_sent and job.state is State.DISCOVERED:
         await book.commit(job, Claimed(found.stamp, is_settled=found.stamp == job.stamp))
     elif job.state in {State.DONE, State.FAILED}:
@@ -124,7 +129,7 @@ async def _is_unaccounted(inbox: Inbox, job: Job) -> bool:
     return job.state is State.FAILED and not await inbox.exists(Path(f"{job.error_path}{REASON}"))
 
 
-def _is_older_decision(job: Job) -> bool:
+def is_older_decision(job: Job) -> bool:
     """
     Tell whether a person's decision was about an earlier submit than the one that a sent name in work speaks of.
 
@@ -142,25 +147,17 @@ async def _adopt(inbox: Inbox, book: Book, found: Found, job_id: str) -> None:
     await book.add([job])
     book.log("job.adopted", "warning", route=inbox.key, job=job.id, file=job.file, may_have_been_sent=found.is_sent)
     if found.is_sent:
-        await _doubt(book, job, job.stamp, await inbox.hash_of(found.work, own))
+        await doubt(book, job, job.stamp, await inbox.hash_of(found.work, own))
 
 
-async def _doubt(book: Book, job: Job, stamp: Stamp, sha256: str | None) -> None:
-    """End in doubt: the name says that the file may have been sent, and the state does not know of it."""
+async def doubt(book: Book, job: Job, stamp: Stamp, sha256: str | None, message: str = SENT_NAME) -> None:
+    """End in doubt what may have been sent and the state does not know of."""
     if job.state is State.DISCOVERED:
         claimed = await book.commit(job, Claimed(stamp, is_settled=True))
         if claimed is None:
             return
         job = claimed
-    await book.commit(
-        job,
-        GaveUp(
-            "submission_unknown",
-            "The file's name in work says that it may have been sent, and the state does not know of it "
-            "(the state is an older copy, was lost, or belonged to another daemon).",
-            sha256=sha256,
-        ),
-    )
+    await book.commit(job, GaveUp("submission_unknown", message, sha256=sha256))
 
 
 async def _move_again(inbox: Inbox, job: Job, found: Found, book: Book) -> None:

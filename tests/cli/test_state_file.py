@@ -85,6 +85,17 @@ def test_a_damaged_state_is_74_and_says_what_to_do(paid: Bed, damage: Callable[[
     assert "state backup" in (paid.cli("state", "check").output)
 
 
+def test_the_state_of_a_newer_version_is_not_called_sound(paid: Bed) -> None:
+    with closing(sqlite3.connect(paid.state)) as state:
+        state.execute("PRAGMA user_version = 9999")
+
+    ran = paid.cli("state", "check")
+
+    assert ran.exit_code == 74
+    assert "has schema 9999" in ran.output
+    assert "install the newer version again" in ran.output
+
+
 def test_a_copy_is_a_state_again(paid: Bed) -> None:
     copy = paid.folder / "copy.db"
     before = os.umask(0o077)

@@ -29,13 +29,11 @@ from tests.daemon import Daemon
 from tests.fakes import SubmitFault
 from tests.model import people
 from tests.model.chances import BODIES, BROKEN, ENDS, FAULTS, FREE_FAULTS, INDEX, KINDS, NAMES, ROUTE
-from tests.model.promises import check_end, check_instant
+from tests.model.ending import come_to_end
+from tests.model.promises import check_instant
 from tests.model.world import KEYS, Fate, World, place_of
 
 MEMORY = Path("/dev/shm")
-
-STORY_S = 40 * 86_400.0
-"""How long the end may take: longer than all that a daemon waits for by itself."""
 
 
 class Model(RuleBasedStateMachine):
@@ -187,14 +185,20 @@ class Model(RuleBasedStateMachine):
 
     # --- deaths and disks ---------------------------------------------------------------------------------------------
 
+    def _be_amid_work(self) -> None:
+        """Have a file that is on its way, for what is to come between."""
+        self._drop("quick", [("k.csv", "12")], 3)
+
     @rule(boundaries=st.integers(1, 90), seconds=st.sampled_from([0.0, 60.0, 60.0, 60.0]))
     def kill(self, boundaries: int, seconds: float) -> None:
         """Plan a kill so many boundaries from now, and go on for a while; it may also come later."""
+        self._be_amid_work()
         self.runner.run(self.world.arm(boundaries))
         self.do(lambda daemon: daemon.run_for(seconds))
 
     @rule()
     def stop(self) -> None:
+        self._be_amid_work()
         self.runner.run(self.world.stop())
         self.tally["graceful stops"] += 1
 
@@ -217,6 +221,7 @@ class Model(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["keep", "older", "lost"]))
     def state_is_another(self, what: str) -> None:
         """Keep a copy of the state, put it back, or lose the state."""
+        self._be_amid_work()
         self.runner.run(self.world.stop())
         if what == "keep":
             self.world.keep_state()
@@ -237,9 +242,12 @@ class Model(RuleBasedStateMachine):
         ),
     )
     def configure(self, key: str, change: dict[str, Any]) -> None:
-        """Reload with another budget or name of a route, or without it."""
+        """Reload with another budget (and more files than it has room for) or name of a route, or without it."""
         if "budget" in change:
             self._configure(key, budget=BudgetSettings(**change["budget"]))
+            if change["budget"]:
+                self._drop(key, [("x.csv", "1"), ("y.csv", "12")], 3)
+                self.do(lambda daemon: daemon.run_for(20.0))
         elif "name" in change:
             self._configure(key, name=change["name"] % key)
         elif len(self.world.routes) > 1:
@@ -281,36 +289,12 @@ class Model(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _end(self) -> None:
-        """End all that is wrong, answer every question, and let everything come to its end."""
-        world, api = self.world, self.world.api
         if self.handle is not None:
             self.write_slowly(1, ends=True)
-        api.outage, api.faults = None, []
-        for planned in (api.statuses, api.bodies, api.wrong_keys, world.sick_folders):
-            planned.clear()
-        world.sickness.writes = 0
-        self.runner.run(world.arm(10**9))
+        self.world.heal()
+        self.runner.run(self.world.arm(10**9))
         for key in KEYS:
             self._configure(key, budget=BudgetSettings(), name=key)
-
-        async def act(daemon: Daemon) -> None:
-            await daemon.run_for(1.0)
-            for inbox in list(daemon.scheduler.inboxes.values()):
-                if inbox.reason is not None:
-                    await daemon.acts.adopt("a person", inbox.name)
-                    await daemon.run_for(1.0)
-            for key in (None, *KEYS):
-                await daemon.acts.resume("a person", key)
-            await daemon.run_to_idle(within_s=STORY_S)
-            await daemon.run_to_idle(within_s=STORY_S)  # a file that replaced a waiting one is seen by another look
-            for _ in range(100):
-                if not await people.questions(daemon):
-                    break
-                await people.resolve(world, daemon, 0)
-                await daemon.acts.resume("a person")
-                await daemon.run_to_idle(within_s=STORY_S)
-            await check_end(world)
-
-        self.do(act)
-        assert world.daemon is not None
-        check_instant(world)
+        self.do(lambda daemon: come_to_end(self.world, daemon))
+        assert self.world.daemon is not None
+        check_instant(self.world)

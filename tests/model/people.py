@@ -120,6 +120,7 @@ async def abandon(world: World, daemon: Daemon, index: int) -> None:
         for content in list(world.shown):
             if hashlib.sha256(content[1]).hexdigest() == job.sha256:
                 world.repeats[content] += 1
+                world.abandoned.add(content)
         await say(lambda: daemon.acts.resolve("a person", job.id, abandon=True))
 
 

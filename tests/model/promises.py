@@ -27,6 +27,7 @@ def check_instant(world: World) -> None:
     if world.state.exists():
         with StateReader.open(world.state) as state:
             _ledger_is_the_bill(world, state)
+            _no_task_is_forgotten(world, state)
 
 
 def _nothing_is_lost(world: World) -> None:
@@ -44,7 +45,7 @@ def _nothing_is_lost(world: World) -> None:
 
 
 def _results_are_whole_and_come_once(world: World) -> None:
-    may_come: Counter[tuple[str, bytes]] = Counter()
+    may_come: Counter[tuple[str, bytes]] = Counter(world.mistaken)
     copies: Counter[tuple[str, bytes]] = Counter()
     for task in world.tasks:
         result = (key_of(task.workflow_id), task.result)
@@ -73,6 +74,12 @@ def _ledger_is_the_bill(world: World, state: StateReader) -> None:
         return
     bill = len(world.api.accepted)
     assert files["accepted"] <= bill <= files["accepted"] + files["doubt"] + under_way, (bill, files, under_way)
+
+
+def _no_task_is_forgotten(world: World, state: StateReader) -> None:
+    held = {task_id for job in state.query(Query()) for task_id in job.task_ids}
+    assert world.held <= held, ("task IDs were known, and are not any more", world.held - held)
+    world.held = held
 
 
 async def check_end(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import shutil
 import traceback
 from collections import Counter, deque
@@ -12,11 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.config import ApiSettings, Route
 from bulkgpt_watchd.config.models import RetrySettings
 from bulkgpt_watchd.config.route import PollSettings
 from bulkgpt_watchd.core.errors import DiskTrouble
 from bulkgpt_watchd.core.job import Job
+from bulkgpt_watchd.core.ledger import day_of
+from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
+from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.core.wire import Phase
 from tests.crash.fuse import Fuse, FusedStore, die, hatch
 from tests.daemon import Daemon, Place
@@ -29,6 +34,9 @@ KEYS = ("quick", "slow")
 
 OURS = ("route.json", ".error.json", ".receipt.json")
 """Ends of names that we make; what begins with a dot is not finished, or a trial."""
+
+HOLD_A_RESULT = {"task_timeout", "task_unknown", "task_partial", "result_unavailable", "result_invalid"}
+"""Codes of failed jobs whose task is paid, and may still give something."""
 
 HOLDERS = ("inbox", "error", "archive")
 """Folders of a route in which an input may stand; work lies in the inbox."""
@@ -76,7 +84,8 @@ class World(Place):
 
     Shape: *holds* counts the inputs that must stand somewhere; *shown* how often each was given to a route, by a drop,
         by moving it back, or by a person's order to pay again. *repeats* counts what allows one more accepted submit
-        of the same bytes beside the first; *copies* what allows one more result.
+        of the same bytes beside the first; *copies* what allows one more result. *mistaken* are results that a file
+        may get of another: BulkGPT gave it a task ID that was another's, and no state knew of that one any more.
         *sick_folders* are role → errno; *known* are all routes there ever were, by key.
     """
 
@@ -84,6 +93,9 @@ class World(Place):
     shown: Counter[Content] = field(default_factory=Counter)
     repeats: Counter[Content] = field(default_factory=Counter)
     copies: Counter[Content] = field(default_factory=Counter)
+    mistaken: Counter[Content] = field(default_factory=Counter)
+    abandoned: set[Content] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)  # task IDs that the state was seen to know
     sick_folders: dict[str, int] = field(default_factory=dict)
     sickness: Sickness = field(default_factory=Sickness)
     fates: deque[Fate] = field(default_factory=deque)
@@ -111,11 +123,29 @@ class World(Place):
     def _begin_task(self, task: FakeTask) -> None:
         fate = self.fates.popleft() if self.fates else Fate("completed", 0, 30.0)
         task.end, task.rows_failed, task.runs_s = fate.end, fate.rows_failed, fate.runs_s
-        if task.task_id in self.api.tasks:
+        if (first := self.api.tasks.get(task.task_id)) is not None:
+            if not self._is_held(task.task_id):
+                self.mistaken[key_of(task.workflow_id), first.result] += 1
             task.task_id = f"behind-{len(self.tasks)}"  # BulkGPT goes on answering for the first
         self.tasks.append(task)
+        self._hold_against_budget(task.workflow_id)
         if fate.end != "completed":
             self.repeats[key_of(task.workflow_id), task.csv] += 1
+
+    def _hold_against_budget(self, workflow_id: str) -> None:
+        """Note a submit for which the day had no room any more, by the settings that the daemon goes by."""
+        now = self.clock.now()
+        assert self.daemon is not None
+        for inbox in self.daemon.scheduler.inboxes.values():
+            limit = inbox.route.budget.files_per_day
+            if inbox.route.workflow_id == workflow_id and limit is not None and not self.has_forgotten:
+                sent = [one for one in self.api.accepted if one.workflow_id == workflow_id]
+                today = sum(day_of(one.passed_at or now) == day_of(now) for one in sent)
+                self.bugs += [f"{today} files of {workflow_id} today; its budget is {limit}"] if today > limit else []
+
+    def _is_held(self, task_id: str) -> bool:
+        with StateReader.open(self.state) as state:
+            return any(task_id in job.task_ids for job in state.query(Query()))
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -183,6 +213,13 @@ class World(Place):
         with self.fuse.lock:
             self.fuse.at = len(self.fuse.steps) + boundaries
 
+    def heal(self) -> None:
+        """End all that is wrong with BulkGPT and the disks."""
+        self.api.outage, self.api.faults = None, []
+        for planned in (self.api.statuses, self.api.bodies, self.api.wrong_keys, self.sick_folders):
+            planned.clear()
+        self.sickness.writes = 0
+
     def keep_state(self) -> None:
         """Copy the state of a daemon that does not live."""
         for file in self._state_files():
@@ -198,9 +235,21 @@ class World(Place):
                 shutil.copyfile(kept, file)
         Path(f"{self.state}-shm").unlink(missing_ok=True)
         self.has_forgotten = True
+        self.held.clear()
+        known = self._known_beside_the_state()
         for content in list(self.shown):
-            self.repeats[content] += self.paid(content)
+            self.repeats[content] += 0 if content in known else self.paid(content)
             self.copies[content] += self.paid(content)
+
+    def _known_beside_the_state(self) -> set[Content]:
+        """Give what was sent and is told by its own name, or by the reason beside it: no state may send it unasked."""
+        known = set()
+        for path, content in self.standing("inbox", "error").items():
+            reason = path.with_name(f"{path.name}.error.json")
+            code = json.loads(reason.read_bytes())["code"] if reason.exists() else None
+            if ".sent-" in path.name or code in HOLDS_A_QUESTION | HOLD_A_RESULT:
+                known.add(content)
+        return known - self.abandoned
 
     def _state_files(self) -> tuple[Path, Path]:
         return self.state, Path(f"{self.state}-wal")

@@ -124,3 +124,28 @@ async def test_a_write_that_was_told_as_failed_makes_no_wait_longer(place: Place
     assert await waits_s(daemon) == pytest.approx(before, abs=0.001)
     await daemon.run_until(lambda: place.told("job.done"), within_s=1_200.0)
     assert [job.state for job in await daemon.jobs()] == [State.DONE]
+
+
+@pytest.mark.fault("F42", "F5")
+async def test_two_days_without_bulkgpt_fail_no_paid_task_and_end_no_wait_early(place: Place) -> None:
+    place.route("leads", task_timeout=3_600.0, scan_every=600.0)
+    place.route("held", scan_every=600.0)
+    place.drop("paid.csv", CSV)
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.api.accepted)
+    place.api.outage = Unavailable("connection refused")
+    place.drop("unsent.csv", b"Input_1\n4\n")
+    place.drop("held.csv", b"Input_1\n5\n", "held")
+    await daemon.acts.pause("a person", "held", for_s=3 * 86_400.0)
+    asked = place.api.status_calls
+
+    await daemon.run_for(2 * 86_400.0)
+
+    assert [job.state for job in await daemon.jobs() if job.file != "held.csv"] == [State.SUBMITTED, State.READY]
+    assert place.told("job.failed") == []
+    assert 2 * 86_400 / 1_200 < place.api.status_calls - asked < 2 * 86_400 / 60, "neither hanging nor hurried"
+    place.api.outage = None
+    await daemon.run_until(lambda: len(place.told("job.done")) == 2, within_s=1_200.0)
+    assert place.files("inbox", "held").keys() == {"held.csv"}
+    await daemon.run_until(lambda: len(place.told("job.done")) == 3, within_s=86_400.0 + 60.0)
+    assert len(place.api.accepted) == 3

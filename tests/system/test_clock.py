@@ -10,11 +10,14 @@ import pytest
 
 from bulkgpt_watchd.sandbox import Sandbox, SandboxOptions, answer
 from tests.system.bed import KEY, VENDOR_CSV, Bed
+from tests.system.bulk import front
 from tests.system.process import wait
 
 YEARS, HOURS = 10 * 365 * 86_400, -2 * 3_600
 LIBRARY = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
 PAUSED_S, SETTLES_S = 60, 3.0
+DAY_S, LEAP_S, LOOKS_S = 86_400, 1_800, 0.25
+"""A daemon that scans every 200 ms has looked at each leap of half an hour."""
 
 pytestmark = pytest.mark.skipif(not LIBRARY, reason="needs libfaketime: apt-get install faketime")
 
@@ -106,3 +109,58 @@ def test_a_clock_that_is_set_while_it_is_down_fails_no_paid_task_and_holds_up_no
     assert (job["state"], job["code"]) == ("done", None)
     assert time.monotonic() - started < 30
     assert len(bed.sandbox.accepted) == 1
+
+
+class BedWithLeaps(BedWithClock):
+    """Let time itself go by in leaps: the monotonic clock goes with the other."""
+
+    passed_s = 0
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {name: value for name, value in super().environ.items() if name != "FAKETIME_DONT_FAKE_MONOTONIC"}
+
+    def let_pass(self, seconds: int) -> None:
+        """Let so much time go by, and the daemon look around after each leap."""
+        for _ in range(0, seconds, LEAP_S):
+            self.passed_s += LEAP_S
+            self.set_clock(self.passed_s)
+            time.sleep(LOOKS_S)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)  # thirty seconds of looks; tests/scenarios/test_set_clock.py tells it in less than one
+@pytest.mark.fault("F42", "F5")
+@pytest.mark.parametrize("kind", [BedWithLeaps])
+def test_two_days_without_bulkgpt_fail_no_paid_task_and_end_no_wait_early(bed: BedWithLeaps, sandbox: Sandbox) -> None:
+    with front(sandbox) as network:
+        bed.api |= {"base_url": network.url, "retry": {"min": "1s", "max": "10s"}}
+        bed.route("leads", task_timeout="1h", poll={"min": "2s", "max": "10s"})
+        for name in ("one-day", "three-days"):
+            bed.route(name)
+        daemon = bed.start()
+        bed.does("pause", "one-day", "--for", "1d")
+        bed.does("pause", "three-days", "--for", "3d")
+        bed.drop("paid.csv")
+        wait(lambda: bed.jobs() and bed.job("paid.csv")["state"] == "running", "the task is known", daemon=daemon)
+        network.switch("refuse")
+        bed.drop("unsent.csv", b"Input_1\n7\n")
+        bed.drop("held.csv", b"Input_1\n8\n", "one-day")
+        bed.drop("held.csv", b"Input_1\n9\n", "three-days")
+        daemon.wait_for("job.deferred", file="unsent.csv")
+
+        bed.let_pass(DAY_S - 2 * LEAP_S)
+        assert not daemon.told("job.claimed", route="one-day")
+        bed.let_pass(DAY_S + 2 * LEAP_S)
+
+        daemon.wait_for("job.claimed", route="one-day")
+        assert not daemon.told("job.claimed", route="three-days")
+        assert not daemon.told("job.failed")
+        assert (bed.job("paid.csv")["state"], bed.job("unsent.csv")["state"]) == ("running", "waiting")
+        assert any("paid.csv" in problem or "waits" in problem for problem in bed.json("status")["problems"])
+        network.switch("through")
+        wait(lambda: len(daemon.told("job.done")) == 3, "all that waited goes on", daemon=daemon)
+
+    assert bed.files("outbox").keys() == {"paid.csv", "unsent.csv"}
+    assert len(bed.sandbox.accepted) == 3
+    assert not daemon.told("job.claimed", route="three-days")
