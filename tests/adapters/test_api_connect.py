@@ -331,3 +331,19 @@ async def test_no_exception_holds_the_key(call: Call, fate: str) -> None:
     told = "".join(traceback.format_exception(caught.value))
     assert KEY not in told + repr(caught.value)
     assert "headers" not in told
+
+
+@pytest.mark.fault("S25")
+@both
+async def test_no_exception_that_nobody_foresaw_holds_the_key(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text is kept as the job's reason, and shown."""
+
+    def fail(*_: object, headers: dict[str, str], **__: object) -> None:
+        raise LookupError(headers)
+
+    async with make_api("http://127.0.0.1:1") as api:
+        monkeypatch.setattr("aiohttp.ClientSession.post", fail)
+        with pytest.raises(LookupError, match=r"'x-api-key': '\*\*\*'") as caught:
+            await call(api)
+
+    assert KEY not in str(caught.value)
