@@ -251,6 +251,9 @@ def _describe(reply: Reply, error: str | None) -> str:
     # Never the body itself: a proxy's error page may show the request, the key included.
     if error is not None:
         return f"HTTP {reply.status}: {error}"
+    if 300 <= reply.status < 400 and "location" in reply.headers:
+        target = hidden(reply.headers["location"].partition("?")[0], reply.secret)
+        return f"HTTP {reply.status}, a redirect to {clean(target, 200)}: not followed, since the key would go along"
     kind = clean(hidden(reply.headers.get("content-type", "no content type"), reply.secret), 100)
     size = f"more than {len(reply.body)}" if reply.truncated else str(len(reply.body))
     return f"HTTP {reply.status} with {size} bytes ({kind}) that are no answer of BulkGPT"

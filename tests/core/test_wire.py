@@ -190,6 +190,13 @@ def test_a_task_id_that_cannot_be_one_is_a_doubt(code: int, task_id: object) -> 
     assert isinstance(submitted(answer, passed=False), Unavailable)
 
 
+@pytest.mark.fault("S15")
+def test_a_redirect_is_told_with_its_target_and_without_a_query() -> None:
+    words = "HTTP 307, a redirect to https://a.example/x\\x1b: not followed, since the key would go along"
+    assert str(submitted(reply(307, location="https://a.example/x\x1b?sig=1"))) == words
+    assert str(polled(reply(307, location="https://a.example/x\x1b?sig=1"))) == words
+
+
 @pytest.mark.fault("S25")
 def test_a_key_that_is_repeated_is_told_to_nobody() -> None:
     def echo(code: int, body: str, secret: str = "sk-1234567890") -> Reply:
