@@ -91,7 +91,7 @@ class NameServer(asyncio.DatagramProtocol):
         self.asked: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator["NameServer"]:
+    async def open(self) -> AsyncGenerator[NameServer]:
         """Listen on the port of name servers."""
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 53))

@@ -20,11 +20,10 @@ PORT = 8080
 
 INSIDE = {
     "this machine": ("http://127.0.0.1:PORT/r", "127.0.0.1: it is a private or local address"),
-    "in one number": ("http://2130706433:PORT/r", "private or local address"),
+    "in one number": ("http://2130706433:PORT/r", "2130706433: the address is not a URL"),
     "in hexadecimal": ("http://0x7f.1:PORT/r", "private or local address"),
-    "in short": ("http://127.1:PORT/r", "private or local address"),
+    "in short": ("http://127.1:PORT/r", "127.1: the address is not a URL"),
     "by name": ("http://localhost:PORT/r", "localhost: it leads to a private or local address"),
-    "with a dot": ("http://localhost.:PORT/r", "private or local address"),
     "any address": ("http://0.0.0.0:PORT/r", "0.0.0.0: it is a private or local address"),
     "IPv6": ("http://[::1]:PORT/r", "::1: it is a private or local address"),
     "IPv4 in IPv6": ("http://[::ffff:127.0.0.1]:PORT/r", "private or local address"),
@@ -65,9 +64,10 @@ def test_no_link_leads_to_this_machine_or_its_files(bed: Bed, world: Hostile, re
             bed.drop("a.csv", b"a\n%s\n" % route.encode(), route)
         bed.start()
         jobs = {job["route"]: job for job in bed.wait_ended(len(routes))}
-        for route, (_, words) in routes.items():
-            assert jobs[route]["code"] == "result_unavailable"
-            assert words in jobs[route]["message"]
+        assert {job["code"] for job in jobs.values()} == {"result_unavailable"}
+        told = {route: jobs[route]["message"] for route in routes}
+        assert {told[route]: words for route, (_, words) in routes.items() if words not in told[route]} == {}
+        for route in routes:
             assert "redeliver" in bed.error("a.csv", route)["what_to_do"]
             assert bed.files("outbox", route) == {}
         assert inside.connections == 0
@@ -132,7 +132,8 @@ def test_a_name_that_is_bound_anew_leads_to_nobody_inside(bed: Bed, world: Hosti
     async def be_public(exchange: Exchange) -> None:
         path = exchange.request_line.split()[1]
         if path == "/busy":
-            await exchange.reply(503)
+            await exchange.reply(503, headers={"Connection": "close"})
+            exchange.close()
         elif path == "/away":
             await exchange.reply(302, headers={"Location": "http://inside.test:8080/"})
         else:
@@ -162,8 +163,8 @@ def test_a_name_that_is_bound_anew_leads_to_nobody_inside(bed: Bed, world: Hosti
         assert saw_key(public) == saw_key(inside) == saw_key(inside_too) == []
         if is_allowed:
             assert {job["code"] for job in jobs.values()} == {None}
-            assert inside.connections >= 4
-            assert inside_too.connections >= 1
+            assert len(inside.exchanges) == 4
+            assert len(inside_too.exchanges) == 1
         else:
             assert {name for name, job in jobs.items() if job["code"] == "result_unavailable"} == {*LINKS} - {"good"}
             for name in ("inside", "turns", "mapped", "away"):
