@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import ssl
@@ -11,9 +12,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from bulkgpt_watchd.adapters.api import HttpApi
+from bulkgpt_watchd.adapters.api_trouble import describe
 from bulkgpt_watchd.core.errors import Denied, ReplyNotUnderstood, StateUnusable, Unavailable, WatchdError
 from tests.adapters.conftest import KEY, PassPoint, make_api, upload_of
 from tests.adapters.loopback import Exchange, Loopback
@@ -221,6 +224,14 @@ async def test_a_proxy_that_is_away_is_told_as_the_proxy(call: Call) -> None:
     async with make_api("https://bulkgpt.invalid", proxy=f"http://127.0.0.1:{unused_port()}") as api:
         with pytest.raises(Unavailable, match=r"^bulkgpt\.invalid: the proxy: connection refused$"):
             await call(api)
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(errno.ECONNRESET, "x"), ConnectionResetError(), aiohttp.ClientOSError(None, "x")]
+)
+def test_a_connection_that_broke_is_told_in_one_way(error: OSError) -> None:
+    """Kernel, asyncio and aiohttp each see it first, by chance; another reason would be logged anew."""
+    assert describe(error, 1) == "connection reset by peer"
 
 
 async def test_a_status_call_that_hangs_is_given_up() -> None:
