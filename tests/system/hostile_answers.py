@@ -87,6 +87,7 @@ UNREADABLE: dict[str, Act] = {
     "half a status line": sends(b"HTTP/1.1 20"),
     "a head without its end": sends(OK),
     "a byte of the body now and then": drips(LONG, b" "),
+    "a chunk now and then": drips(CHUNKED, b"1\r\n \r\n"),
     "a header now and then": drips(OK, b"X-More: x\r\n"),
     "an interim answer now and then": drips(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     # --- floods
