@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import quote, unquote
 
 from bulkgpt_watchd.sandbox import answer
@@ -32,7 +30,7 @@ class Hostile:
     Do with each call of the API and each fetch what is planned for its route, and what BulkGPT does where nothing is.
 
     Shape: *submits*, *statuses* and *fetches* hold what each route gets, *links* other links than ours, *task_ids* what
-        tasks are called. *whole*: which route's which content came whole, in order.
+        tasks are called. *whole*: whose submits came whole, in order; *asked*: how often about whose task.
     """
 
     submits: Plans = field(default_factory=dict)
@@ -40,9 +38,8 @@ class Hostile:
     fetches: Plans = field(default_factory=dict)
     task_ids: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
-    whole: list[tuple[str, str]] = field(default_factory=list)
+    whole: list[str] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)
-    fetched: Counter[str] = field(default_factory=Counter)
     _results: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     api: Loopback = field(init=False)
     store: Loopback = field(init=False)
@@ -50,7 +47,7 @@ class Hostile:
     @property
     def paid(self) -> Counter[str]:
         """Count the whole submits of each route."""
-        return Counter(name for name, _ in self.whole)
+        return Counter(self.whole)
 
     async def be_api(self, exchange: Exchange) -> None:
         """Answer a call as the API."""
@@ -69,10 +66,9 @@ class Hostile:
             return
         content = json.loads(exchange.body)
         name = content["workflowId"].removeprefix(OF)
-        csv = base64.b64decode(content["csvBase64"])
-        self.whole.append((name, hashlib.sha256(csv).hexdigest()))
+        self.whole.append(name)
         task_id = self.task_ids.get(name, f"task {len(self.whole)} of {name}")
-        self._results[task_id] = (name, answer(csv))
+        self._results[task_id] = (name, answer(base64.b64decode(content["csvBase64"])))
         if act := planned(self.submits, name):
             await act(exchange)
         else:
@@ -93,7 +89,6 @@ class Hostile:
         """Answer a fetch as the store."""
         path = exchange.request_line.split()[1].partition("?")[0]
         name, result = self._results.get(unquote(path[1:]), ("", b""))
-        self.fetched[name] += 1
         if act := planned(self.fetches, name):
             await act(exchange)
         else:
@@ -109,11 +104,9 @@ def planned(plans: Plans, name: str) -> Act | None:
 
 
 @contextmanager
-def served(
-    script: Act, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, buffer_bytes: int | None = None
-) -> Iterator[Loopback]:
+def served(script: Act, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
     """Listen in a thread; no failure of the script is overlooked."""
-    with in_thread(lambda: Loopback(script, host=host, tls=tls, buffer_bytes=buffer_bytes)) as (server, _):
+    with in_thread(lambda: Loopback(script, host=host, tls=tls)) as (server, _):
         yield server
     assert server.failures == []
 
@@ -135,20 +128,3 @@ def saw_key(server: Loopback) -> list[str]:
         if KEY in told or {"x-api-key", "authorization", "cookie"} & exchange.headers.keys():
             seen.append(told)
     return seen
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """Hold an authority, and what it has signed: each file is a certificate with its key."""
-
-    folder: Path
-
-    @property
-    def authority(self) -> Path:
-        return self.folder / "authority.pem"
-
-    def context(self, name: str) -> ssl.SSLContext:
-        """Be a server with this certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.folder / f"{name}.pem")
-        return context

@@ -75,6 +75,7 @@ def grew(daemon: Daemon, idle_bytes: int, what: str) -> None:
 
 
 @pytest.mark.fault("F5", "S19", "S20", "S21", "S22")
+@pytest.mark.timeout(150)  # 12 s, 8 of them for answers that never come; a machine that is busy takes three times that
 def test_what_is_no_answer_to_a_submit_is_a_doubt_and_nothing_is_sent_again(
     bed: Bed, world: Hostile, record_property: Record
 ) -> None:
