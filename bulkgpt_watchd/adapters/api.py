@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from bulkgpt_watchd.adapters.api_guard import public_socket
 from bulkgpt_watchd.adapters.api_trouble import NETWORK, describe
 from bulkgpt_watchd.adapters.api_upload import UploadBody
 from bulkgpt_watchd.core.errors import OutcomeUnknown, Unavailable, WatchdError
+from bulkgpt_watchd.core.names import hidden
 from bulkgpt_watchd.core.ports import Clock, Download, PassPoint, Upload
 from bulkgpt_watchd.core.wire import (
     KEY_HEADER,
@@ -124,10 +125,11 @@ class HttpApi:
 
     async def status(self, task_id: str) -> TaskStatus:
         """See `core.ports.Api`."""
-        call = self._post(self._statuses, STATUS_PATH, status_request(task_id))
         try:
-            async with asyncio.timeout(self._timeout_s), call as response:
-                reply = await self._read_reply(response)
+            with self._discretion():
+                call = self._post(self._statuses, STATUS_PATH, status_request(task_id))
+                async with asyncio.timeout(self._timeout_s), call as response:
+                    reply = await self._read_reply(response)
         except NETWORK as error:
             reason = describe(error, self._timeout_s)
         else:
@@ -170,9 +172,21 @@ class HttpApi:
         return session.post(self._base_url + path, data=data, headers=headers, allow_redirects=False)
 
     async def _post_upload(self, body: UploadBody) -> Reply:
-        async with self._post(self._submits, UPLOAD_PATH, body) as response:
-            body.is_answered = True
-            return await self._read_reply(response)
+        with self._discretion():
+            async with self._post(self._submits, UPLOAD_PATH, body) as response:
+                body.is_answered = True
+                return await self._read_reply(response)
+
+    @contextmanager
+    def _discretion(self) -> Iterator[None]:
+        """Take the key out of an exception that nobody foresaw: its text is kept as the job's reason."""
+        try:
+            yield
+        except (*NETWORK, WatchdError):
+            raise  # told in words of ours
+        except Exception as error:
+            error.args = (hidden(str(error), self._key),)
+            raise
 
     async def _read_reply(self, response: aiohttp.ClientResponse) -> Reply:
         """Read a reply, or as much as there is of it: its code alone often says enough."""
@@ -185,7 +199,8 @@ class HttpApi:
             is_cut = True
         headers = {name.lower(): value for name, value in response.headers.items()}
         is_cut = is_cut or len(body) > MAX_REPLY_BYTES
-        return Reply(response.status, headers, bytes(body[:MAX_REPLY_BYTES]), truncated=is_cut)
+        key = response.request_info.headers[KEY_HEADER]  # self._key may be another by now
+        return Reply(response.status, headers, bytes(body[:MAX_REPLY_BYTES]), truncated=is_cut, secret=key)
 
     def _outcome(self, call: asyncio.Task[Reply], body: UploadBody) -> Reply:
         """
@@ -199,7 +214,7 @@ class HttpApi:
         if body.has_passed:
             patience_s = self._timeout_s if call.done() else self._answer_timeout_s
             cause = None if isinstance(error, NETWORK) else error  # a bug of ours is worth its traceback
-            raise OutcomeUnknown(f"{self._host}: {describe(error, patience_s)} after the file was sent") from cause
+            raise OutcomeUnknown(f"{self._host}: the file was sent, but {describe(error, patience_s)}") from cause
         if body.failure is not None:
             raise body.failure
         if isinstance(error, NETWORK):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 
@@ -51,7 +52,10 @@ def describe(error: BaseException, timeout_s: float) -> str:
 def _os_words(error: OSError) -> str:
     if isinstance(error, AddressRefused):
         return str(error.strerror)
-    return "cannot connect" if error.errno is None else os.strerror(error.errno).lower()
+    code = error.errno
+    if code is None and isinstance(error, ConnectionError | aiohttp.ClientOSError):
+        code = errno.ECONNRESET  # seen by asyncio or by a body before the kernel told it: one event, one text
+    return "cannot connect" if code is None else os.strerror(code).lower()
 
 
 def _verify_words(error: Exception) -> str:

@@ -23,7 +23,7 @@ from typing import Any, Literal, TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from bulkgpt_watchd.core.names import printable
+from bulkgpt_watchd.core.names import hidden, printable
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -35,9 +35,6 @@ COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical
 
 OF_JOB = ("route", "job", "file", "task_id")
 """What says whose line it is comes first, be it bound or given."""
-
-SHORTEST_SECRET = 8
-"""What is shorter is no key, and taking it out would riddle every line."""
 
 _QUERY = re.compile(
     r"""(://[^\s?"'<>]*)\?[^\s"'<>]+  # of a URL
@@ -93,8 +90,7 @@ def get_logger() -> FilteringBoundLogger:
 
 def hide(secret: str) -> None:
     """Show *** for *secret* from now on, wherever it appears: the last defence, after never logging it."""
-    if len(secret) >= SHORTEST_SECRET:
-        _secrets.add(secret)
+    _secrets.add(secret)
 
 
 class _Sink:
@@ -142,7 +138,7 @@ def _clean(value: Any) -> Any:
         return [_clean(item) for item in value]
     text = str(value)
     for secret in _secrets:
-        text = text.replace(secret, "***")
+        text = hidden(text, secret)
     if "?" in text or "@" in text:
         text = _USER.sub(r"\1***@", _QUERY.sub(r"\1?***", text))
     return text if text.isprintable() else printable(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 
 import click
 
@@ -47,6 +49,9 @@ def run(once: bool, timeout: float | None, dry_run: bool, as_json: bool) -> int:
     from bulkgpt_watchd.core.errors import WatchdError
     from bulkgpt_watchd.service import Service
 
+    # The key would be in a core dump. The unit forbids both, the dump and this call.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     service = Service(settings, config_path().absolute(), os.environ)
     try:
         return asyncio.run(service.run(once=once, timeout_s=timeout))

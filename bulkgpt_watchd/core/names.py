@@ -42,12 +42,20 @@ RESULT_FIELDS = frozenset({"name", "stem", "suffix", "job"})
 MARKER_FIELDS = frozenset({"name", "stem"})
 """Fields of a `done_file` template."""
 
+SHORTEST_SECRET = 8
+"""What is shorter is no key, and taking it out would riddle every text."""
+
 _WORK_NAME = re.compile(r"([0-9a-z]{8})(-|\.sent-|\.marker-)(.+)", re.DOTALL)
 _KINDS = {"-": "plain", ".sent-": "sent", ".marker-": "marker"}
 _FIELD = re.compile(r"\{([a-z]*)\}")
 
 _NOT_EVERYWHERE = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f\udc80-\udcff]|[. ]$')
 """What Windows and its file systems allow in no name, and bytes that are not UTF-8."""
+
+
+def hidden(text: str, secret: str) -> str:
+    """Show *** for a secret, wherever it stands in a text."""
+    return text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
 
 
 def printable(text: str) -> str:

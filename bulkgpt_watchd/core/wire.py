@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from bulkgpt_watchd.core.errors import Denied, OutcomeUnknown, Refused, ReplyNotUnderstood, TaskNotKnown, Unavailable
-from bulkgpt_watchd.core.names import printable
+from bulkgpt_watchd.core.names import hidden, printable
 
 # A real reply has some hundred bytes; json needs up to 30 times the size of a hostile one.
 MAX_REPLY_BYTES = 1_000_000
@@ -78,13 +78,15 @@ class Reply:
     """
     Hold what came back.
 
-    Shape: header names in lower case; a body longer than MAX_REPLY_BYTES is cut there, and *truncated*.
+    Shape: header names in lower case; a body longer than MAX_REPLY_BYTES is cut there, and *truncated*. *secret*: the
+        key that was sent; servers repeat it ("Invalid API key: …"), and then nobody is told it.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     truncated: bool = False
+    secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +137,13 @@ def read_submit_reply(reply: Reply, *, passed: bool, now: float) -> str:
         Denied: 401, 402, 403, a 3xx but 303, an error about key or account, a 4xx without BulkGPT's JSON.
         Unavailable: 429, 503 with Retry-After; before the point of no return also what would be a doubt after it.
         Refused: too_large: 413; rejected: JSON with an error under 200 or a 4xx.
-        A doubt, OutcomeUnknown, are 408, 499, a task ID that cannot be one, and everything else.
+        A doubt, OutcomeUnknown, are 408, 499, a task ID that cannot be one or holds the key, and everything else.
     """
     answer = _read_json(reply)
     task_id = answer.get("taskId")
-    if _is_line(task_id, _TASK_ID_CHARS):
+    if _is_line(task_id, _TASK_ID_CHARS) and hidden(str(task_id), reply.secret) == task_id:
         return str(task_id)
-    code, error = reply.status, _error_text(answer)
+    code, error = reply.status, _error_text(reply, answer)
     says = _describe(reply, error)
     if task_id in (None, "") and code not in {408, 499}:
         if code == 429 or (code == 503 and "retry-after" in reply.headers):
@@ -172,15 +174,16 @@ def read_status_reply(reply: Reply, *, now: float) -> TaskStatus:
     if 200 <= code < 300 and isinstance(status, dict) and _is_line(status.get("status"), _WORD_CHARS):
         word = str(status["status"])
         url = status.get("downloadUrl")
+        is_link = _is_line(url, _URL_CHARS) and hidden(str(url), reply.secret) == url
         return TaskStatus(
-            word=word,
+            word=hidden(word, reply.secret),
             phase=_PHASES.get(word, "unknown"),
             rows_done=_count(status.get("numOfTasksCompleted")),
             rows_ok=_count(status.get("numOfTaskSuccess")),
             rows_total=_count(status.get("totalNumOfTasks")),
-            download_url=str(url) if _is_line(url, _URL_CHARS) else None,
+            download_url=str(url) if is_link else None,
         )
-    error = _error_text(answer)
+    error = _error_text(reply, answer)
     says = _describe(reply, error)
     if code in {408, 429, 499} or code >= 500:
         raise Unavailable(says, retry_after_s=_retry_after_s(reply, now), http_status=code)
@@ -228,9 +231,9 @@ def _is_line(value: object, limit: int) -> bool:
     return isinstance(value, str) and len(value) <= limit and value.isprintable() and value.strip() != ""
 
 
-def _error_text(answer: Mapping[str, Any]) -> str | None:
+def _error_text(reply: Reply, answer: Mapping[str, Any]) -> str | None:
     error = answer.get("error")
-    return clean(error) if isinstance(error, str) and error.strip() else None
+    return clean(hidden(error, reply.secret)) if isinstance(error, str) and error.strip() else None
 
 
 def _may_refuse(code: int) -> bool:
@@ -248,7 +251,10 @@ def _describe(reply: Reply, error: str | None) -> str:
     # Never the body itself: a proxy's error page may show the request, the key included.
     if error is not None:
         return f"HTTP {reply.status}: {error}"
-    kind = clean(reply.headers.get("content-type", "no content type"), 100)
+    if 300 <= reply.status < 400 and "location" in reply.headers:
+        target = hidden(reply.headers["location"].partition("?")[0], reply.secret)
+        return f"HTTP {reply.status}, a redirect to {clean(target, 200)}: not followed, since the key would go along"
+    kind = clean(hidden(reply.headers.get("content-type", "no content type"), reply.secret), 100)
     size = f"more than {len(reply.body)}" if reply.truncated else str(len(reply.body))
     return f"HTTP {reply.status} with {size} bytes ({kind}) that are no answer of BulkGPT"
 

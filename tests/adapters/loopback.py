@@ -86,14 +86,17 @@ class Loopback:
         script: Script,
         *,
         host: str = "127.0.0.1",
+        port: int = 0,
         tls: ssl.SSLContext | None = None,
         buffer_bytes: int | None = None,
     ) -> None:
         self._script = script
         self._host = host
+        self._port = port
         self._tls = tls
         self._buffer_bytes = buffer_bytes
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.connections = 0
         self.exchanges: list[Exchange] = []
         self.failures: list[BaseException] = []
@@ -102,7 +105,7 @@ class Loopback:
         sock = socket.socket()
         if self._buffer_bytes is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
-        sock.bind((self._host, 0))
+        sock.bind((self._host, self._port))
         self._server = await asyncio.start_server(
             self._accept, sock=sock, ssl=self._tls, limit=self._buffer_bytes or 1 << 17
         )
@@ -115,6 +118,9 @@ class Loopback:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()  # one that is closed politely lives until the other side reads on
+        await asyncio.sleep(0.01)  # the loop turns: they are let go
         if error is None:
             assert self.failures == []
 
@@ -131,6 +137,7 @@ class Loopback:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers.append(writer)
         self.connections += 1
         number = self.connections
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import ssl
@@ -11,9 +12,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from bulkgpt_watchd.adapters.api import HttpApi
+from bulkgpt_watchd.adapters.api_trouble import describe
 from bulkgpt_watchd.core.errors import Denied, ReplyNotUnderstood, StateUnusable, Unavailable, WatchdError
 from tests.adapters.conftest import KEY, PassPoint, make_api, upload_of
 from tests.adapters.loopback import Exchange, Loopback
@@ -223,6 +226,14 @@ async def test_a_proxy_that_is_away_is_told_as_the_proxy(call: Call) -> None:
             await call(api)
 
 
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(errno.ECONNRESET, "x"), ConnectionResetError(), aiohttp.ClientOSError(None, "x")]
+)
+def test_a_connection_that_broke_is_told_in_one_way(error: OSError) -> None:
+    """Kernel, asyncio and aiohttp each see it first, by chance; another reason would be logged anew."""
+    assert describe(error, 1) == "connection reset by peer"
+
+
 async def test_a_status_call_that_hangs_is_given_up() -> None:
     async def hang(exchange: Exchange) -> None:
         await exchange.hang()
@@ -331,3 +342,19 @@ async def test_no_exception_holds_the_key(call: Call, fate: str) -> None:
     told = "".join(traceback.format_exception(caught.value))
     assert KEY not in told + repr(caught.value)
     assert "headers" not in told
+
+
+@pytest.mark.fault("S25")
+@both
+async def test_no_exception_that_nobody_foresaw_holds_the_key(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text is kept as the job's reason, and shown."""
+
+    def fail(*_: object, headers: dict[str, str], **__: object) -> None:
+        raise LookupError(headers)
+
+    async with make_api("http://127.0.0.1:1") as api:
+        monkeypatch.setattr("aiohttp.ClientSession.post", fail)
+        with pytest.raises(LookupError, match=r"'x-api-key': '\*\*\*'") as caught:
+            await call(api)
+
+    assert KEY not in str(caught.value)

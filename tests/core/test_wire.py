@@ -190,6 +190,31 @@ def test_a_task_id_that_cannot_be_one_is_a_doubt(code: int, task_id: object) -> 
     assert isinstance(submitted(answer, passed=False), Unavailable)
 
 
+@pytest.mark.fault("S15")
+def test_a_redirect_is_told_with_its_target_and_without_a_query() -> None:
+    words = "HTTP 307, a redirect to https://a.example/x\\x1b: not followed, since the key would go along"
+    assert str(submitted(reply(307, location="https://a.example/x\x1b?sig=1"))) == words
+    assert str(polled(reply(307, location="https://a.example/x\x1b?sig=1"))) == words
+
+
+@pytest.mark.fault("S25")
+def test_a_key_that_is_repeated_is_told_to_nobody() -> None:
+    def echo(code: int, body: str, secret: str = "sk-1234567890") -> Reply:
+        answer = body.replace("KEY", secret).encode()
+        return Reply(code, {"content-type": f"text/{secret}"}, answer, secret=secret)
+
+    refused = submitted(echo(401, '{"error": "Invalid API key: KEY"}'))
+    assert isinstance(refused, Denied)
+    assert (str(refused), refused.api_message) == ("HTTP 401: Invalid API key: ***", "Invalid API key: ***")
+    assert isinstance(submitted(echo(200, '{"taskId": "task-KEY"}')), OutcomeUnknown)
+    assert "(text/***)" in str(submitted(echo(500, "KEY")))
+    assert str(polled(echo(404, '{"error": "no task of KEY"}'))) == "no task of ***"
+    status = polled(echo(200, '{"status": {"status": "KEY", "downloadUrl": "https://a.example/?k=KEY"}}'))
+    assert isinstance(status, TaskStatus)
+    assert (status.word, status.download_url) == ("***", None)
+    assert submitted(echo(200, '{"taskId": "taskKEY"}', secret="ask")) == "taskask", "so short is no key"
+
+
 @pytest.mark.parametrize("task_id", [None, ""])
 def test_an_empty_task_id_beside_an_error_is_none(task_id: object) -> None:
     assert isinstance(submitted(reply(200, {"taskId": task_id, "error": "no"})), Refused)

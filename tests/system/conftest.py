@@ -13,6 +13,7 @@ from bulkgpt_watchd.sandbox import Sandbox, SandboxOptions
 from tests.system.bed import KEY, Bed
 from tests.system.bulk import bulk
 from tests.system.host import Host
+from tests.system.hostile import Hostile, hostile
 from tests.system.machine import Machine, why_not
 from tests.system.uml import Kernel
 from tests.system.uml import why_not as why_no_kernel
@@ -52,6 +53,13 @@ def bed(tmp_path: Path, sandbox: Sandbox, kind: type[Bed]) -> Iterator[Bed]:
         shutil.rmtree(tmp_path)  # pytest would keep gigabytes; what failed is kept
     finally:
         made.kill()
+
+
+@pytest.fixture
+def world() -> Iterator[Hostile]:
+    """Give a BulkGPT and a store that do as each test plans; they outlive the daemon of a bed that asks for both."""
+    with hostile() as opened:
+        yield opened
 
 
 @pytest.fixture

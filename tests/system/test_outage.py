@@ -132,18 +132,6 @@ def test_trouble_of_the_account_or_the_address_moves_no_file(bed: Bed, name: str
     assert bed.files("error") == {}
 
 
-@pytest.mark.fault("S15")
-def test_no_redirect_of_a_call_with_the_key_is_followed(bed: Bed) -> None:
-    with front(bed.sandbox) as elsewhere:
-        target = {"Location": f"{elsewhere.url}/status"}
-        bed.sandbox.plan(Fault(call="submit", http_status=307, headers=target))
-        bed.sandbox.plan(Fault(call="status", http_status=308, headers=target, times=2))
-        bed.start()
-        bed.drop("a.csv")
-        bed.wait_ended(1)
-        assert elsewhere.connections == 0
-
-
 def test_a_workflow_that_is_rejected_three_times_holds_only_its_route(bed: Bed) -> None:
     bed.api["retry"] = {"min": "100ms", "max": "10m"}
     bed.sandbox.plan(
