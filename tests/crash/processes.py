@@ -96,6 +96,9 @@ class Dropper:
 class Bed:
     """Hold a folder with everything that outlives a daemon."""
 
+    routes: tuple[str, ...] = ROUTES
+    config_text = CONFIG
+
     def __init__(self, root: Path, seed: int, scenario: str = SCENARIO) -> None:
         self.root = root
         self.chance = random.Random(seed)
@@ -105,7 +108,7 @@ class Bed:
         self.config = root / "config.yaml"
         self.accepted_doubts = 0
         self.base_url = ""
-        for route in ROUTES:
+        for route in self.routes:
             (root / route / "inbox").mkdir(parents=True)
         (root / "key").write_text(KEY)
         (root / "key").chmod(0o600)
@@ -124,7 +127,7 @@ class Bed:
             assert process.stdout is not None
             told = yaml.safe_load("".join(process.stdout.readline() for _ in range(5)))
             self.base_url = told["api"]["base_url"]
-            self.config.write_text(CONFIG.format(base_url=self.base_url))
+            self.config.write_text(self.config_text.format(base_url=self.base_url))
             try:
                 yield
             finally:
