@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from bulkgpt_watchd.sandbox import answer
-from tests.crash.processes import SCENARIO, Bed
+from tests.crash.processes import Bed
 
 CONFIG = """
 api:
@@ -33,6 +33,12 @@ routes:
   - {{name: prices, workflow_id: w4, folder: prices}}
 """
 """By rename, by quiet time, by marker, and one more whose outbox is a disk of its own."""
+
+SCENARIO = """
+faults:
+  - {call: submit, at: start, delay_s: 0.05, times: always}
+"""
+"""A network of some distance; only one fault acts in each stage of a call, so the middle and the end are left free."""
 
 WAITING_MOST = 15
 """Files in one inbox above which nothing more is dropped there, so that all can end soon."""

@@ -96,7 +96,7 @@ def change_key(bed: Soak, chance: random.Random) -> None:
     if bed.is_draining.is_set():
         return
     try:
-        _write_key(bed, "of another account")
+        _write_key(bed, "key-of-another-account")
         time.sleep(chance.uniform(2.0, 5.0))
     finally:
         _write_key(bed, KEY)
