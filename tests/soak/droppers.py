@@ -16,7 +16,7 @@ LARGE_ROWS = 60_000
 """A megabyte and a half: many blocks for the socket and the disk, a second of work."""
 
 GROWS_S = (0.1, 0.4)
-"""Pauses of a slow writer, far below `settle`; its last byte is no newline until its end, which makes that six times."""
+"""Pauses of a slow writer, far below `settle`; until its end the last byte is no newline: six times that."""
 
 
 def start(bed: Soak) -> None:
