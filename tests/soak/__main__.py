@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import astuple
 from pathlib import Path
 
 from bulkgpt_watchd.core.errors import WatchdError
@@ -222,6 +223,7 @@ def main() -> None:
         director.hits = getattr(director, "hits", {})
         table = director.table()
         (given.folder / "table.json").write_text(json.dumps(table))
+        (given.folder / "samples.json").write_text(json.dumps([astuple(sample) for sample in director.samples]))
         sys.stdout.write("".join(f"{value!s:>16}  {name}\n" for name, value in table.items()))
         sys.stdout.flush()
 
