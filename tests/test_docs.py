@@ -230,7 +230,7 @@ def test_the_names_that_are_never_taken_are_told() -> None:
 
 def test_the_fields_of_error_file_and_receipt_are_told() -> None:
     error = list(shown.error_file(JOB_WITH_ALL, has_source=True))
-    receipt = list(shown.receipt(JOB_WITH_ALL, has_source=False))
+    receipt = list(shown.receipt(JOB_WITH_ALL, has_source=False, is_changed=True))
     page = PAGES[FILES]
 
     assert [codes(row[0])[0] for row in table(FILES, "field", "meaning")] == [

@@ -125,7 +125,9 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """The original is in the archive with its receipt."""
+    """The original is in the archive with its receipt; *is_changed*: somebody wrote to it after it was sent."""
+
+    is_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def error_file(job: Job, *, has_source: bool) -> dict[str, Any]:
     return content | {key: value for key, value in optional.items() if value is not None}
 
 
-def receipt(job: Job, *, has_source: bool) -> dict[str, Any]:
+def receipt(job: Job, *, has_source: bool, is_changed: bool = False) -> dict[str, Any]:
     """Give the content of NAME.receipt.json."""
     return {
         "schema": SCHEMA,
@@ -72,6 +72,7 @@ def receipt(job: Job, *, has_source: bool) -> dict[str, Any]:
         "result": _shown_name(job.result_path),
         "result_sha256": job.result_sha256,
         **({} if has_source else {"source_lost": True}),
+        **({"source_changed": True} if is_changed else {}),
     }
 
 

@@ -7,6 +7,7 @@ is one call in the route's threads, since it does nothing but touch files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkgpt_watchd.core import shown
-from bulkgpt_watchd.core.errors import NameTaken
+from bulkgpt_watchd.core.errors import DiskTrouble, InUse, NameTaken, SourceVanished
 from bulkgpt_watchd.core.events import (
     Archived,
     Delivered,
@@ -85,8 +86,10 @@ def archive(folders: Folders, task: Task) -> Event:
     source = _source_in_work(folders, task)
     keeps = task.route.on_success == "archive"
     has_source = source is not None or not keeps or folders.exists(target)
+    is_changed = _is_changed(folders, job, source or target)
+    content = shown.receipt(_named(task), has_source=has_source, is_changed=is_changed)
     try:
-        _write_sidecar(folders, job, target, RECEIPT, shown.receipt(_named(task), has_source=has_source))
+        _write_sidecar(folders, job, target, RECEIPT, content)
         if source is not None and keeps:
             folders.move(source, target)
         elif source is not None:
@@ -94,7 +97,7 @@ def archive(folders: Folders, task: Task) -> Event:
     except NameTaken:
         _drop_sidecar(folders, job, target, RECEIPT)
         return Retargeted(_place(folders, job, task.route.archive, RECEIPT))
-    return Archived()
+    return Archived(is_changed)
 
 
 def quarantine(folders: Folders, task: Task) -> Event:
@@ -151,6 +154,15 @@ def _named(task: Task) -> Job:
 def _source_in_work(folders: Folders, task: Task) -> Path | None:
     candidates = (task.work / name for name in (task.sent_name, task.plain_name))
     return next((path for path in candidates if folders.exists(path)), None)
+
+
+def _is_changed(folders: Folders, job: Job, path: Path) -> bool:
+    """Tell whether an original has another size than what was sent; its inode and time may be those of a copy."""
+    with contextlib.suppress(SourceVanished, InUse, DiskTrouble):  # cannot be told, which must not hold it up
+        source, stamp = folders.open_source(path.parent, (path.name,))
+        source.close()
+        return stamp.bytes != job.size_bytes
+    return False
 
 
 def _place(folders: Folders, job: Job, root: Path, suffix: str) -> str:

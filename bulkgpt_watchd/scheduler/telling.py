@@ -31,6 +31,9 @@ def with_names(log: Log, names: Mapping[str, str]) -> Log:
     return write
 
 
+CHANGED = "somebody wrote to the file after it was sent: what was sent is not all of it"
+
+
 def of_job(job: Job) -> dict[str, Any]:
     """Give the keys that stand in every line about a job."""
     facts: dict[str, Any] = {"route": job.route, "job": job.id, "file": job.file}
@@ -60,8 +63,9 @@ def line(old: Job, new: Job, event: Event) -> tuple[str, str, dict[str, Any]] | 
             return "job.fetched", "info", {"bytes": size, "rows_out": rows_out}
         case e.Delivered():
             return "job.delivered", "info", {"result": new.result_path, **_partial(new)}
-        case e.Archived():
-            return "job.done", "info", {"archive": new.archive_path, "rows_out": new.rows_out}
+        case e.Archived(is_changed=is_changed):
+            facts = {"archive": new.archive_path, "rows_out": new.rows_out}
+            return "job.done", "warning" if is_changed else "info", facts | ({"reason": CHANGED} if is_changed else {})
         case e.Deferred(reason=reason, is_failure=is_failure):
             level = "info" if is_failure and old.waits_for != reason else "debug"
             level = "warning" if is_failure and new.failures == STUCK_FAILURES else level

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.adapters.kernels import (
     Hooked,
     Interrupted,
     LosingAnswers,
+    identity,
 )
 
 WORK_NAME = "k3v9q0xw-orders.csv"
@@ -46,10 +48,16 @@ def bed() -> Iterator[Bed]:
         yield Bed(folder, work)
 
 
+def identity_of(path: Path) -> tuple[int, int]:
+    with open(path, "rb") as file:
+        return identity(file.fileno())
+
+
 @pytest.mark.parametrize("errors", FILE_SYSTEMS.values(), ids=FILE_SYSTEMS)
 def test_a_claimed_file_stands_in_work_and_is_on_disk(bed: Bed, errors: Mapping[str, int]) -> None:
     settled = put(bed.inbox / "orders.csv", b"x")
     kernel = Careful(errors)
+    kernel.unsynced.add(identity_of(bed.inbox / "orders.csv"))  # its sender did not wait for the disk
 
     assert bed.claim(settled, kernel) == settled
 
@@ -115,6 +123,23 @@ def test_trouble_of_the_disk_is_told_as_such(bed: Bed, code: int, call: str) -> 
     with pytest.raises(DiskTrouble):
         bed.claim(settled, Failing({call: code}))
     assert len(names(bed.work) | names(bed.inbox) - {".bulkgpt-watchd"}) == 1
+
+
+def of_file(name: str, args: tuple[Any, ...]) -> bool:
+    return name == "fsync" and stat.S_ISREG(os.fstat(args[0]).st_mode)
+
+
+def test_a_file_that_cannot_be_brought_to_disk_is_not_claimed(bed: Bed) -> None:
+    settled = put(bed.inbox / "orders.csv")
+    with pytest.raises(DiskTrouble, match=r"cannot bring to disk .*orders\.csv"):
+        bed.claim(settled, FailingWhen(errno.EIO, of_file))
+    assert (bed.inbox / "orders.csv").exists()
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EACCES])
+def test_a_share_that_refuses_to_bring_to_disk_what_others_wrote_keeps_it_itself(bed: Bed, code: int) -> None:
+    settled = put(bed.inbox / "orders.csv")
+    assert bed.claim(settled, FailingWhen(code, of_file)) == settled
 
 
 def test_a_file_that_may_not_be_read_is_not_claimed(bed: Bed) -> None:

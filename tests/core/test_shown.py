@@ -147,6 +147,11 @@ def test_a_receipt_without_the_original_says_so() -> None:
     assert shown.receipt(DONE, has_source=False) == shown.receipt(DONE, has_source=True) | {"source_lost": True}
 
 
+def test_a_receipt_of_an_original_that_was_written_to_says_so() -> None:
+    changed = shown.receipt(DONE, has_source=True, is_changed=True)
+    assert changed == shown.receipt(DONE, has_source=True) | {"source_changed": True}
+
+
 @given(ANY_JOB, st.booleans())
 def test_the_receipt_of_any_job_has_the_keys_of_the_contract(job: Job, has_source: bool) -> None:
     content = as_json(shown.receipt(job, has_source=has_source))

@@ -34,6 +34,7 @@ Shape: by path, each path with the places of its folder's descriptor and of its 
 """
 
 COUNTED = {*ON_DESCRIPTOR, *ON_SOCKET, *ON_PATHS}
+LOOKS = {0: "read", 17: "pread64"}
 CREATES = os.O_CREAT | os.O_TRUNC
 
 
@@ -50,15 +51,21 @@ class Calls:
         """Say what a call does, as `rename leads/inbox/a.csv -> …`; None: it is not counted."""
         if call.number not in COUNTED:
             return None
+        told = self.any_name(call)
+        return None if told and told.startswith("openat ") and not call.args[2] & CREATES else told
+
+    def any_name(self, call: Call) -> str | None:
+        """Say what a call does, those included that only look; None: it does not concern us."""
         if call.number in ON_PATHS:
             name, places = ON_PATHS[call.number]
-            if name == "openat" and not call.args[2] & CREATES:
-                return None
             return self._about(name, *(self._path(call, *place) for place in places))
+        if call.number not in COUNTED | LOOKS.keys():
+            return None
         on = self._tracer.descriptor(call.args[0])
         if on.startswith("socket:"):
             return f"{ON_SOCKET[call.number]} socket" if call.number in ON_SOCKET and self._speaks(on) else None
-        return self._about(ON_DESCRIPTOR[call.number], on) if call.number in ON_DESCRIPTOR else None
+        name_on = ON_DESCRIPTOR.get(call.number) or LOOKS.get(call.number)
+        return self._about(name_on, on) if name_on else None
 
     def _about(self, name: str, *paths: str) -> str | None:
         if not any(path.startswith(self._roots) for path in paths):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.cli.control import act
@@ -15,13 +17,13 @@ from tests.crash.processes import ROUTES, Bed
 
 
 def jobs_of(bed: Bed) -> list[Job]:
-    with StateReader.open(bed.root / "state" / "state.db") as state:
+    with StateReader.open(bed.state) as state:
         return list(state.query(Query()))
 
 
 def submitting(bed: Bed) -> set[str]:
     """Give those past their point of no return; a life that was very short leaves no state."""
-    if not (bed.root / "state" / "state.db").exists():
+    if not bed.state.exists():
         return set()
     return {job.id for job in jobs_of(bed) if job.state is State.SUBMITTING}
 
@@ -29,6 +31,24 @@ def submitting(bed: Bed) -> set[str]:
 def has_ended(bed: Bed) -> bool:
     jobs = jobs_of(bed)
     return len(jobs) >= len(bed.dropper.dropped) and all(job.state in TERMINAL for job in jobs)
+
+
+def check_end(bed: Bed) -> list[Job]:
+    """Every file is done or a doubt, and each doubt says so beside its file; give the doubts."""
+    jobs = jobs_of(bed)
+    doubts = [job for job in jobs if job.is_doubt]
+    others = [(job.id, job.state, job.code) for job in jobs if job.state is not State.DONE and not job.is_doubt]
+    assert not others
+    bed.check_instant()
+    left = bed.left_over()
+    assert not left, left
+    stands = sorted(str(path) for route in ROUTES for path in bed.files(route, "error"))
+    assert stands == sorted(f"{job.error_path}{end}" for job in doubts for end in ("", ".error.json"))
+    for job in doubts:
+        told = json.loads(Path(f"{job.error_path}.error.json").read_bytes())
+        assert (told["code"], told["job"]) == ("submission_unknown", job.id)
+    assert bed.lines("daemon.bug") == []
+    return doubts
 
 
 def resolve(bed: Bed, doubts: Iterable[Job]) -> None:
@@ -54,6 +74,7 @@ def check_all_delivered(bed: Bed) -> None:
         }
         assert stands == {name: expected(content) for name, content in dropped.items()}
     assert [path for route in ROUTES for path in bed.files(route, "error")] == []
-    assert bed.left_over() == []
+    left_over = bed.left_over()
+    assert left_over == [], left_over
     assert bed.accepted() == {hashlib.sha256(content).hexdigest(): 1 for content in dropped.values()}
     assert bed.lines("daemon.bug") == []

@@ -219,9 +219,7 @@ Life = Callable[[Daemon], Awaitable[None]]
 
 async def live(place: Place, fuse: Fuse, life: Life, refusal: Refusal = on_local_disk) -> None:
     """Live one life to its end, or up to the kill; after it, nothing of it is left but what is on disk."""
-    asyncio.get_running_loop().set_exception_handler(partial(_unless_dead, fuse))
-    daemon = await place.build(FusedKernel(fuse, place.folder, refusal), partial(FusedStore.open_with, fuse))
-    place.api.boundary = fuse.boundary
+    daemon = await hatch(place, fuse, refusal)
 
     async def all_of_it() -> None:
         await daemon.begin()
@@ -235,6 +233,22 @@ async def live(place: Place, fuse: Fuse, life: Life, refusal: Refusal = on_local
             with fuse.lock:
                 fuse.has_ended = True
         return
+    await die(daemon)
+
+
+async def hatch(
+    place: Place, fuse: Fuse, refusal: Refusal = on_local_disk, store: type[FusedStore] = FusedStore
+) -> Daemon:
+    """Wire a daemon that dies when the fuse has blown; it has not begun."""
+    asyncio.get_running_loop().set_exception_handler(partial(_unless_dead, fuse))
+    daemon = await place.build(FusedKernel(fuse, place.folder, refusal), partial(store.open_with, fuse))
+    place.api.boundary = fuse.boundary
+    return daemon
+
+
+async def die(daemon: Daemon) -> None:
+    """Clear away the daemon whose fuse has blown: it does nothing more, and its state stays as the kill found it."""
+    place = daemon.place
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

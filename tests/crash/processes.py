@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -35,12 +36,12 @@ api:
   api_key_file: key
   submit_spacing: 0
   retry: {{min: 100ms, max: 1s}}
-state: {{path: state/state.db}}
+state: {{path: "{state}"}}
 log: {{format: json}}
 routes:
-  - {{name: leads, workflow_id: w1, folder: leads, settle: 0, scan_every: 1s, hold_backlog: null,
+  - {{name: leads, workflow_id: w1, folder: "{folders}/leads", settle: 0, scan_every: 1s, hold_backlog: null,
      poll: {{min: 50ms, max: 500ms}}}}
-  - {{name: orders, workflow_id: w2, folder: orders, settle: 0, scan_every: 1s, hold_backlog: null,
+  - {{name: orders, workflow_id: w2, folder: "{folders}/orders", settle: 0, scan_every: 1s, hold_backlog: null,
      poll: {{min: 50ms, max: 500ms}}}}
 """
 
@@ -56,10 +57,11 @@ STARTS_WITHIN_S = 30.0
 class Dropper:
     """Drop files of unique content at random times, each by a rename, until told to stop."""
 
-    def __init__(self, root: Path, chance: random.Random) -> None:
-        self.root = root
+    def __init__(self, folders: Path, chance: random.Random) -> None:
+        self.folders = folders
         self.dropped: dict[str, bytes] = {}  # path below the root, without the role → content
-        self._chance = chance
+        self.chance = chance
+        self._numbers = itertools.count()
         self._stops = threading.Event()
         self._thread = threading.Thread(target=self._drop)
 
@@ -76,40 +78,60 @@ class Dropper:
     def is_at_work(self) -> bool:
         return self._thread.is_alive()
 
-    def drop(self, route: str, name: str, content: bytes) -> None:
-        part = self.root / route / "inbox" / f".{name}"
+    def _drop(self) -> None:
+        while not self._stops.wait(self.chance.uniform(0.0, 0.08)):
+            if self._waiting() > WAITING_MOST:
+                continue
+            number = next(self._numbers)
+            rows = 20_000 if number % 25 == 24 else self.chance.randint(1, 30)
+            content = b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(rows))
+            name = os.fsdecode(b"not utf-8 \xff %d.csv" % number) if number % 10 == 9 else f"{number}.csv"
+            self.put(self.chance.choice(ROUTES), name, content)
+
+    def _waiting(self) -> int:
+        return sum(len(os.listdir(self.folders / route / "inbox")) for route in ROUTES)
+
+    def put(self, route: str, name: str, content: bytes) -> None:
+        part = self.folders / route / "inbox" / f".{name}"
         part.write_bytes(content)
         self.dropped[f"{route}/{name}"] = content
         part.rename(part.with_name(name))
 
-    def _drop(self) -> None:
-        while not self._stops.wait(self._chance.uniform(0.0, 0.08)):
-            if sum(len(os.listdir(self.root / route / "inbox")) for route in ROUTES) > WAITING_MOST:
-                continue
-            number = len(self.dropped)
-            rows = 20_000 if number % 25 == 24 else self._chance.randint(1, 30)
-            content = b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(rows))
-            name = os.fsdecode(b"not utf-8 \xff %d.csv" % number) if number % 10 == 9 else f"{number}.csv"
-            self.drop(self._chance.choice(ROUTES), name, content)
-
 
 class Bed:
-    """Hold a folder with everything that outlives a daemon."""
+    """
+    Hold a folder with everything that outlives a daemon.
+
+    Shape: the state and the folders of the routes may lie elsewhere than the rest, and the daemon may be another
+        *command*.
+    """
 
     routes: tuple[str, ...] = ROUTES
     config_text = CONFIG
+    before: tuple[str, ...] = ()  # put before every command
+    command: tuple[str, ...] = COMMAND
 
-    def __init__(self, root: Path, seed: int, scenario: str = SCENARIO) -> None:
+    def __init__(
+        self,
+        root: Path,
+        seed: int,
+        scenario: str = SCENARIO,
+        *,
+        state: Path | None = None,
+        folders: Path | None = None,
+    ) -> None:
         self.root = root
+        self.state = (state or root) / "state" / "state.db"
+        self.folders = folders or root
         self.chance = random.Random(seed)
-        self.dropper = Dropper(root, random.Random(seed + 1))
+        self.dropper = Dropper(self.folders, random.Random(seed + 1))
         self.ledger_file = root / "ledger.jsonl"
         self.log_file = root / "daemon.log"
         self.config = root / "config.yaml"
         self.accepted_doubts = 0
         self.base_url = ""
         for route in self.routes:
-            (root / route / "inbox").mkdir(parents=True)
+            (self.folders / route / "inbox").mkdir(parents=True)
         (root / "key").write_text(KEY)
         (root / "key").chmod(0o600)
         (root / "scenario.yaml").write_text(scenario)
@@ -119,7 +141,7 @@ class Bed:
         """Run a BulkGPT that outlives every daemon, and write the configuration that leads to it."""
         options = ["--port", "0", "--key", KEY, "--task-seconds", str(task_s)]
         options += ["--scenario", str(self.root / "scenario.yaml")]
-        command = [*COMMAND, "sandbox", *options, "--ledger", str(self.ledger_file)]
+        command = [*self.before, *COMMAND, "sandbox", *options, "--ledger", str(self.ledger_file)]
         with (
             open(self.root / "sandbox.log", "wb") as log,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
@@ -127,7 +149,9 @@ class Bed:
             assert process.stdout is not None
             told = yaml.safe_load("".join(process.stdout.readline() for _ in range(5)))
             self.base_url = told["api"]["base_url"]
-            self.config.write_text(self.config_text.format(base_url=self.base_url))
+            self.config.write_text(
+                self.config_text.format(base_url=self.base_url, state=self.state, folders=self.folders)
+            )
             try:
                 yield
             finally:
@@ -137,7 +161,7 @@ class Bed:
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run one daemon, in a process group of its own; whoever still lives at the end is killed."""
-        command = [*COMMAND, "run", "--config", str(self.config)]
+        command = [*self.before, *self.command, "run", "--config", str(self.config)]
         with (
             open(self.log_file, "ab") as log,
             subprocess.Popen(command, stderr=log, process_group=0) as process,
@@ -208,7 +232,7 @@ class Bed:
                 stands.update(path.read_bytes() for path in self.files(route, role))
             for path in self.files(route, "outbox"):
                 assert path.read_bytes() == answer(dropped[f"{route}/{path.name}"]), path
-            for path in (self.root / route).rglob("[!.]*.json"):
+            for path in (self.folders / route).rglob("[!.]*.json"):
                 assert path.name == "route.json" or json.loads(path.read_bytes())["job"], path
         newest = list(dropped)[-1:] if self.dropper.is_at_work else []  # it may be on its way
         lost = [name for name, content in dropped.items() if stands[content] != 1 and name not in newest]
@@ -217,7 +241,7 @@ class Bed:
 
     def files(self, route: str, role: str) -> list[Path]:
         """Give the visible files of a folder."""
-        folder = self.root / route / role
+        folder = self.folders / route / role
         found = folder.iterdir() if folder.exists() else ()
         return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
@@ -226,7 +250,7 @@ class Bed:
         return [
             path
             for route in ROUTES
-            for path in (self.root / route).rglob("*")
+            for path in (self.folders / route).rglob("*")
             if path.is_file() and path.name != "route.json" and (path.name.startswith(".") or "/inbox/" in str(path))
         ]
 

@@ -100,7 +100,7 @@ def lives(bed: Bed, story: Story, ends: Iterable[End]) -> Iterator[Life]:
             number = len(bed.dropper.dropped)
             content = b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(3))
             if process is None:
-                bed.dropper.drop("leads", f"{number}.csv", content)
+                bed.dropper.put("leads", f"{number}.csv", content)
                 life = trace(bed, start(waits=False), end)
             else:
                 job = _set_the_scene(bed, story, f"{number}.csv", content)
@@ -214,7 +214,7 @@ def _set_the_scene(bed: Bed, story: Story, file: str, content: bytes) -> Job:
         resume(bed)
     if story.fault:
         plan(bed, {"call": "submit", "contains": f"file {file.removesuffix('.csv')} row", **story.fault})
-    bed.dropper.drop("leads", file, content)
+    bed.dropper.put("leads", file, content)
     wait_until(lambda: has_ended(bed), ENDS_WITHIN_S)
     job = job_of(bed, file)
     assert job.is_doubt is story.begins_in_doubt

@@ -157,7 +157,7 @@ def test_an_end_at_a_system_call_loses_nothing_and_pays_nothing_twice(
     seed = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))
     print(f"CRASH_SEED={seed}")  # noqa: T201  # shown where the test fails
     record_property("seed: CRASH_SEED", seed)
-    tell(name, tmp_path, drawn(random.Random(f"{seed} {name}")), record_property)
+    assert tell(name, tmp_path, drawn(random.Random(f"{seed} {name}")), record_property)
 
 
 # A story has 120 to 290 calls, the first start 400. Each costs one start or two: a part takes 1 to 2 minutes alone on

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bulkgpt_watchd.core.job import Job, State
-from tests.crash.endings import check_all_delivered, has_ended, jobs_of, resolve, submitting
-from tests.crash.processes import ROUTES, Bed, wait_until
+from bulkgpt_watchd.core.job import State
+from tests.crash.endings import check_all_delivered, check_end, has_ended, jobs_of, resolve, submitting
+from tests.crash.processes import Bed, wait_until
 
 KILLS_PER_STOP = 8
 """So many kills between two graceful stops, which have to leave no question."""
@@ -65,20 +64,3 @@ def kill_and_end(root: Path, kills: int, record: Record) -> int:
     record("counted: doubts left by SIGKILLs that had been accepted", bed.accepted_doubts)
     record("seed: CRASH_SEED", seed)
     return len(bed.dropper.dropped)
-
-
-def check_end(bed: Bed) -> list[Job]:
-    """Every file is done or a doubt, and each doubt says so beside its file; give the doubts."""
-    jobs = jobs_of(bed)
-    doubts = [job for job in jobs if job.is_doubt]
-    others = [(job.id, job.state, job.code) for job in jobs if job.state is not State.DONE and not job.is_doubt]
-    assert not others
-    bed.check_instant()
-    assert bed.left_over() == []
-    stands = sorted(str(path) for route in ROUTES for path in bed.files(route, "error"))
-    assert stands == sorted(f"{job.error_path}{end}" for job in doubts for end in ("", ".error.json"))
-    for job in doubts:
-        told = json.loads(Path(f"{job.error_path}.error.json").read_bytes())
-        assert (told["code"], told["job"]) == ("submission_unknown", job.id)
-    assert bed.lines("daemon.bug") == []
-    return doubts

@@ -16,15 +16,22 @@ import os
 import platform
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-_SEIZE, _INTERRUPT, _SYSCALL, _GET_SYSCALL_INFO = 0x4206, 0x4207, 24, 0x420E
+_SEIZE, _INTERRUPT, _SYSCALL, _GET_SYSCALL_INFO, _POKE = 0x4206, 0x4207, 24, 0x420E, 6
 _OPTIONS = 0x1 | 0x8 | 0x100000
 """Tell stops at calls from signals (TRACESYSGOOD), seize new threads (TRACECLONE), let nobody outlive us (EXITKILL)."""
 
 _AT_ENTRY, _AT_EXIT = 1, 2
+_NUMBER, _RESULT, _THIRD = 8 * 15, 8 * 10, 8 * 12
+"""Places of registers for a thread at a call: orig_rax, rax, and rdx (struct user, x86_64)."""
+
+_HELD_LOOK_S = 0.002
+"""How often is asked whether a thread that is held may go on."""
+
 _AT_CALL = signal.SIGTRAP | 0x80
 _WALL = 0x40000000
 """Wait for threads too (__WALL)."""
@@ -77,6 +84,8 @@ class Tracer:
         assert os.getpgid(process.pid) == process.pid, "start it with process_group=0"
         self._process = process
         self._entered: dict[int, Call] = {}
+        self._answers: dict[int, int] = {}
+        self._held: dict[int, Callable[[], bool]] = {}
         threads: set[str] = set()
         while new := set(os.listdir(f"/proc/{process.pid}/task")) - threads:  # until none came meanwhile
             for thread in new:
@@ -88,9 +97,10 @@ class Tracer:
     def run(self, meet: Callable[[Call], None]) -> int:
         """Let it go on to its end, and tell every entry and exit of a call; give the exit code as Popen does."""
         while True:
-            thread, status = os.waitpid(-self._process.pid, _WALL)
+            thread, status = self._wait()
             if not os.WIFSTOPPED(status):
-                self._entered.pop(thread, None)
+                for told in (self._entered, self._answers, self._held):
+                    told.pop(thread, None)
                 if thread == self._process.pid:
                     self._process.returncode = os.waitstatus_to_exitcode(status)  # nobody else can ask any more
                     return self._process.returncode
@@ -101,7 +111,33 @@ class Tracer:
                     self._meet(thread, meet)
                 elif status >> 16 == 0:  # no event of tracing: a signal that is on its way
                     passed_on = os.WSTOPSIG(status)
-                _ptrace(_SYSCALL, thread, data=passed_on)
+                if thread not in self._held:
+                    _ptrace(_SYSCALL, thread, data=passed_on)
+
+    def answer(self, call: Call, result: int) -> None:
+        """Let a call, at its entry, do nothing and end with *result*; an error is minus its number."""
+        self._answers[call.thread] = result
+        _ptrace(_POKE, call.thread, _NUMBER, -1)
+
+    def shorten(self, call: Call, length: int) -> None:
+        """Let a read or write, at its entry, be asked for fewer bytes."""
+        _ptrace(_POKE, call.thread, _THIRD, length)
+
+    def hold(self, call: Call, until: Callable[[], bool]) -> None:
+        """Keep its thread, and no other, from going on."""
+        self._held[call.thread] = until
+
+    def _wait(self) -> tuple[int, int]:
+        while self._held:
+            for thread in [thread for thread, may_go_on in self._held.items() if may_go_on()]:
+                del self._held[thread]
+                with suppress(ProcessLookupError):
+                    _ptrace(_SYSCALL, thread)
+            thread, status = os.waitpid(-self._process.pid, _WALL | os.WNOHANG)
+            if thread:
+                return thread, status
+            time.sleep(_HELD_LOOK_S)
+        return os.waitpid(-self._process.pid, _WALL)
 
     def _meet(self, thread: int, meet: Callable[[Call], None]) -> None:
         info = _Info()
@@ -110,7 +146,9 @@ class Tracer:
             self._entered[thread] = call = Call(thread, info.number, tuple(info.args))
             meet(call)
         elif info.op == _AT_EXIT and (entered := self._entered.pop(thread, None)) is not None:
-            meet(Call(thread, entered.number, entered.args, ctypes.c_int64(info.number).value))
+            result = self._answers.pop(thread, ctypes.c_int64(info.number).value)
+            _ptrace(_POKE, thread, _RESULT, result)
+            meet(Call(thread, entered.number, entered.args, result))
 
     def text(self, address: int) -> bytes:
         """Read a string from its memory, such as a path."""

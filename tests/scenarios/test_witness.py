@@ -135,3 +135,21 @@ async def test_a_result_is_delivered_though_the_original_was_taken_from_work(pla
 
     assert place.files("outbox") == {"a.csv": answer(CSV)}
     assert b'"source_lost": true' in place.files("archive")["a.csv.receipt.json"]
+
+
+async def test_writing_to_the_original_after_it_was_sent_is_told(place: Place) -> None:
+    place.drop("a.csv", CSV)
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("task.submitted"))
+    job = await daemon.job("a.csv")
+    with open(place.routes["leads"].work / sent_name(job.id, job.file), "ab") as file:
+        file.write(b"later\n")
+
+    await daemon.run_to_idle()
+
+    assert place.files("outbox") == {"a.csv": answer(CSV)}
+    assert place.files("archive")["a.csv"] == CSV + b"later\n"
+    assert b'"source_changed": true' in place.files("archive")["a.csv.receipt.json"]
+    assert [(line.level, "reason" in line.facts) for line in place.lines if line.event == "job.done"] == [
+        ("warning", True)
+    ]

@@ -118,10 +118,10 @@ def test_doctor_tells_nobody_but_root_and_the_service_of_rights(host: Host) -> N
 
 def test_doctor_says_that_the_daemon_has_the_key_of_before(host: Host) -> None:
     file = "/etc/bulkgpt-watchd/api-key"
-    host.machine.types(f"cp -p {file} /root/key; echo another > {file}")
+    host.machine.types(f"cp -p {file} /run/key-before; echo another > {file}")
     (text,) = findings_of(host)["warn"]
     assert text == f"api key: {file} has changed, and the daemon has the key that was in it at its start"
-    host.machine.types(f"mv /root/key {file}")
+    host.machine.types(f"mv /run/key-before {file}")
 
 
 def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(host: Host) -> None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bulkgpt_watchd.adapters.folders.handle import Handle
-from bulkgpt_watchd.adapters.folders.opening import At, is_same, stamp_from
+from bulkgpt_watchd.adapters.folders.opening import UNSYNCABLE, At, is_same, stamp_from
 from bulkgpt_watchd.adapters.folders.renaming import Renaming
-from bulkgpt_watchd.adapters.folders.trouble import at_place, at_source, of_source, shown
+from bulkgpt_watchd.adapters.folders.trouble import FORBIDDEN, at_place, at_source, of_source, shown, told
 from bulkgpt_watchd.core.errors import DiskTrouble, NameTaken, SourceChanged, SourceVanished
 from bulkgpt_watchd.core.job import Stamp
 from bulkgpt_watchd.core.names import base_name, insert_before_suffix
@@ -33,7 +33,7 @@ class Claiming(Renaming):
         self, inbox: Path, name: str, work: Path, work_name: str, stamp: Stamp, marker: tuple[str, str] | None
     ) -> Stamp:
         """
-        Rename a settled file, and first its marker, from the inbox into work; both folders are then on disk.
+        Rename a settled file, and first its marker, from the inbox into work; bytes and both folders are then on disk.
 
         Shape: *marker* is its name in the inbox and its name in work. Gives the stamp of what is in work, which is
             another than *stamp* when somebody wrote to the file meanwhile.
@@ -59,6 +59,7 @@ class Claiming(Renaming):
         try:
             if stamp_from(before) != stamp:
                 raise SourceChanged(f"{shown(source.path)} changed since it was last looked at")
+            self._sync_bytes(opened, source)
             if marker is not None:
                 self._take_marker(source, target, *marker)
             self._into_work(source, target)
@@ -69,6 +70,14 @@ class Claiming(Renaming):
                 return stamp_from(self._kernel.fstat(opened))
         finally:
             self._kernel.close(opened)
+
+    def _sync_bytes(self, opened: int, source: At) -> None:
+        """Bring to disk what few senders do, and what from now on is ours to keep; a share's server may refuse it."""
+        try:
+            self._kernel.fsync(opened)
+        except OSError as error:
+            if error.errno not in UNSYNCABLE | FORBIDDEN:
+                raise DiskTrouble(told(error, "bring to disk", source.path)) from error
 
     def _end_claim(self, inbox: Path, name: str, target: At, found: os.stat_result) -> None:
         """Bring an earlier claim to disk; what slipped into work and is no file goes back."""

@@ -149,6 +149,7 @@ class _Examination:
     environ: Mapping[str, str]
     writes: bool
     watches: int = field(default=0, init=False)
+    hung: set[str] = field(default_factory=set, init=False)
 
     def findings(self, *, online: bool) -> Iterator[Finding]:
         """Yield all findings."""
@@ -211,6 +212,7 @@ class _Examination:
         look = RouteLook(route, key, self.facts, uuid, self.has_state, self.account, self.writes, self.pid)
         found = self._apart(f"folders {name}", look.look)
         if isinstance(found, tuple):
+            self.hung.add(name)
             yield from found
             return
         yield from (Finding(**one) for one in found["findings"])
@@ -243,13 +245,14 @@ class _Examination:
         return max((job.created_at for job in newest), default=None)
 
     def _paths(self) -> dict[str, Path]:
-        """Give what is written to, by what it is called; links are followed, as systemd does."""
+        """Give what is written to, by what it is called; links are followed as by systemd; what hangs is left out."""
         from bulkgpt_watchd.config.looking import look_at
 
         roles = ("inbox", "work", "outbox", "error", "archive")
         paths = {
             f"{role} of {route.name}": getattr(route, role)
             for route in self.settings.routes
+            if route.name not in self.hung
             for role in roles
             if role != "work" or not route.work.is_relative_to(route.inbox)
         }
