@@ -249,7 +249,7 @@ class Bed:
         """Give what must not be there when all has ended: anything in inbox and work, and any dot-file elsewhere."""
         return [
             path
-            for route in ROUTES
+            for route in self.routes
             for path in (self.folders / route).rglob("*")
             if path.is_file() and path.name != "route.json" and (path.name.startswith(".") or "/inbox/" in str(path))
         ]

@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import astuple
 from pathlib import Path
 
 from bulkgpt_watchd.core.errors import WatchdError
@@ -31,7 +30,7 @@ DRAINS_WITHIN_S = 240.0
 """60 files at most, some large, and doubts that are answered one by one."""
 
 SHORT_S = (3.0, 25.0)
-LONG = (0.35, 0.75)
+LONG = (0.2, 0.8)
 """Lives are short but for one, of so much of the time, in which growth can be seen."""
 
 
@@ -45,7 +44,7 @@ class Director:
         self.lives = 0
         self._began = time.monotonic()
         self._seconds = seconds
-        self._next_check = self._next_sample = 0.0
+        self._next_check = 0.0
 
     @property
     def share(self) -> float:
@@ -55,13 +54,12 @@ class Director:
     def direct(self) -> None:
         while self.share < 1.0:
             chance = self.bed.chance
-            if LONG[0] <= self.share < LONG[1]:
-                lives_s = (LONG[1] - self.share) * self._seconds
-            else:
-                lives_s = min(chance.uniform(*SHORT_S), max(1.0, (1.0 - self.share) * self._seconds))
-            self.live(lives_s, dies_early=lives_s < SHORT_S[1] and chance.random() < 0.2)
+            is_long = LONG[0] <= self.share < LONG[1]
+            left_s = ((LONG[1] if is_long else 1.0) - self.share) * self._seconds
+            lives_s = left_s if is_long else min(chance.uniform(*SHORT_S), max(1.0, left_s))
+            self.live(lives_s, is_long=is_long, dies_early=not is_long and chance.random() < 0.2)
 
-    def live(self, lives_s: float, *, dies_early: bool) -> None:
+    def live(self, lives_s: float, *, is_long: bool, dies_early: bool) -> None:
         """Live one life, end it, and see that nothing is lost by that."""
         bed = self.bed
         bed.state_was_full = (bed.root / "state" / ".filler").exists()
@@ -81,7 +79,7 @@ class Director:
                     bed.counts["starts refused for a full disk"] += 1
                     time.sleep(0.5)
                     return
-                self._watch_over(process.pid, lives_s)
+                self._watch_over(process.pid, lives_s, is_sampled=is_long)
             if process.poll() is not None:
                 assert process.poll() == STATE_TROUBLE, f"it ended by itself with {process.poll()}"
                 assert bed.state_was_full, "it ended with 74 without cause"
@@ -103,20 +101,19 @@ class Director:
         except WatchdError:  # a full disk has no room for an index of the write-ahead log
             return set()
 
-    def _watch_over(self, pid: int, lives_s: float, until: float = float("inf")) -> None:
+    def _watch_over(self, pid: int, lives_s: float, *, is_sampled: bool) -> None:
         ready_at = time.monotonic()
-        while (now := time.monotonic()) - ready_at < lives_s and now < until:
+        while (age_s := time.monotonic() - ready_at) < lives_s:
             self.bed.check_threads()
-            if now >= self._next_check:
+            if time.monotonic() >= self._next_check:
                 self.watch.check(is_still=False)
                 self._next_check = time.monotonic() + CHECKS_EVERY_S
-            if now >= self._next_sample:
+            if is_sampled and age_s >= measuring.WARM_AFTER_S:
                 try:
-                    self.samples.append(measuring.sample(pid, self.lives, now - ready_at))
+                    self.samples.append(measuring.sample(pid))
                 except (FileNotFoundError, KeyError):
                     return  # it has ended by itself
-                self._next_sample = now + SAMPLES_EVERY_S
-            time.sleep(0.1)
+            time.sleep(SAMPLES_EVERY_S)
 
     def drain(self) -> None:
         """End every trouble, and let all end."""
@@ -132,7 +129,7 @@ class Director:
             while not self.has_ended():
                 assert process.poll() is None, f"it ended with {process.poll()}"
                 assert time.monotonic() < ends_at, f"not ended: {self.open()}"
-                self._watch_over(process.pid, 1.0)
+                self._watch_over(process.pid, 1.0, is_sampled=False)
             bed.end()
             bed.check_threads()
             process.send_signal(signal.SIGTERM)
@@ -166,35 +163,24 @@ class Director:
         wrong = {code for code in codes if code.startswith(("csv_", "internal", "source_lost", "too_"))}
         assert not wrong, codes
         assert not (done & self.bed.broken)
-        leaks = {
-            "within the longest life": measuring.growth(measuring.within_longest_life(self.samples), 4),
-            "from life to life": measuring.growth(measuring.over_lives(self.samples), 3),
-        }
-        assert not any(leaks.values()), leaks
+        assert not (left_over := self.bed.left_over()), left_over
+        growth = measuring.growth(self.samples)
+        assert not growth, growth
 
     def table(self) -> dict[str, int | str]:
         """Give what the run came to."""
-        told: dict[str, int | str] = {
+        return {
             "seconds": round(time.monotonic() - self._began),
             "lives": self.lives,
             **dict(sorted(self.bed.counts.items())),
             **dict(sorted(self.watch.told.items())),
             **{f"fault: {name}": number for name, number in sorted(self.hits.items())},
+            **{name: str(parts) for name, parts in measuring.course(self.samples).items()},
         }
-        for where, samples, parts in (
-            ("within the longest life", measuring.within_longest_life(self.samples), 4),
-            ("from life to life", measuring.over_lives(self.samples), 3),
-        ):
-            if len(samples) >= parts:
-                for what, (first, last) in measuring.medians(samples, parts).items():
-                    told[f"{what} {where} ({len(samples)} samples)"] = f"{first:.1f} → {last:.1f}"
-        return told
 
 
 def is_settled(job: Job) -> bool:
-    return job.state in TERMINAL and (
-        job.is_closed or job.superseded_by is not None or not (job.is_doubt or job.code == "task_id_conflict")
-    )
+    return job.state in TERMINAL and (job.is_closed or job.superseded_by is not None or not job.is_doubt)
 
 
 def main() -> None:
@@ -223,7 +209,6 @@ def main() -> None:
         director.hits = getattr(director, "hits", {})
         table = director.table()
         (given.folder / "table.json").write_text(json.dumps(table))
-        (given.folder / "samples.json").write_text(json.dumps([astuple(sample) for sample in director.samples]))
         sys.stdout.write("".join(f"{value!s:>16}  {name}\n" for name, value in table.items()))
         sys.stdout.flush()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 
 import click
 
@@ -63,11 +62,11 @@ class Person:
         for job in failed:
             if time.time() - job.changed_at >= LOOKS_AFTER_S and not job.is_closed and job.superseded_by is None:
                 self.judge(job, chance)
-        if is_shut and chance.random() < 0.3:
+        if is_shut and (self.bed.is_draining.is_set() or chance.random() < 0.3):
             self.does("resume")
 
     def judge(self, job: Job, chance: random.Random) -> None:
-        if job.is_doubt or job.code == "task_id_conflict":
+        if job.is_doubt:
             self.answer(job)
         elif job.code in FREE:
             self.does("redeliver", job_id=job.id)
@@ -91,34 +90,22 @@ class Person:
 
     def answer(self, job: Job) -> None:
         """Say which task a file has, if it has one that no other copy of it has."""
-        if job.sha256 is None:  # found in work without a state that knows it, which no trouble here brings
-            raise AssertionError(job)
+        assert job.sha256 is not None, job  # it is, where no trouble takes the state away
         with self.watch.lock:
             self.watch.read_ledger()
             accepted = list(self.watch.ids[job.sha256])
-            last = dict(self.watch.last_with_id)
         try:
             with StateReader.open(self._settings.state.path) as state:
                 twins = [twin for twin in state.query(Query()) if twin.sha256 == job.sha256]
         except WatchdError:
             return
-        now = [twin for twin in twins if twin.id == job.id]
-        if not now or now[0].revision != job.revision:
+        if not any((twin.id, twin.revision) == (job.id, job.revision) for twin in twins):
             return  # it moved on while we looked
-        held = Counter(task_id for twin in twins for task_id in twin.task_ids)
-        if job.code == "task_id_conflict" and job.task_id is not None:
-            held[job.task_id] -= 1  # it is this one's that is asked about
-        left = [task_id for task_id in accepted if held[task_id] <= 0]
-        if not left and job.code == "submission_unknown":
-            self.does("resolve", job_id=job.id, not_submitted=True)
-            self.bed.counts["doubts that had not been accepted"] += 1
-        elif left and last[left[-1]] == job.sha256 and self.does("resolve", job_id=job.id, task_id=left[-1]) is True:
-            self.bed.counts["doubts that had been accepted"] += job.is_doubt
-        elif not left or last[left[-1]] != job.sha256 or self.bed.is_draining.is_set() or self._is_shared(left[-1]):
-            self.may_pay(job, "resolve", job_id=job.id, abandon=True)
-
-    def _is_shared(self, task_id: str) -> bool:
-        return self.watch.uses[task_id] > 1
+        held = {task_id for twin in twins for task_id in twin.task_ids}
+        left = [task_id for task_id in accepted if task_id not in held]
+        says = {"task_id": left[-1]} if left else {"not_submitted": True}
+        if self.does("resolve", job_id=job.id, **says):
+            self.bed.counts["doubts that had been accepted" if left else "doubts that had not been accepted"] += 1
 
     def operate(self, chance: random.Random) -> None:
         """Pause, resume, reload, scan."""

@@ -27,7 +27,6 @@ SUBMIT: dict[str, dict[str, Any]] = {
     "answer too late": {"delay_s": 7},
     "no answer": {"hang": True, "accept": True},
     "unreadable answer": {"reply": "garbage"},
-    "one ID for two": {"task_id": "previous"},
     "rejected": {"http_status": 400, "error": "Invalid workflow ID or CSV file."},
     "task error": {"task_end": "error"},
     "task canceled": {"task_end": "canceled"},

@@ -34,10 +34,7 @@ class Watch:
         self.lock = threading.RLock()
         self.allowed: Counter[str] = Counter()
         self.ids: dict[str, list[str]] = defaultdict(list)
-        self.uses: Counter[str] = Counter()
-        self.last_with_id: dict[str, str] = {}
         self.told: Counter[str] = Counter()
-        self._shas_of_id: dict[str, set[str]] = defaultdict(set)
         self._hashes: dict[tuple[int, int, int, int], str] = {}
         self._whole: set[tuple[int, int, int, int]] = set()
         self._ledger_at = self._log_at = 0
@@ -65,7 +62,8 @@ class Watch:
         for route in self.bed.routes:
             for role in ORDER:
                 for path, found in self._files(route, role):
-                    if path.name in self.bed.growing or path.name.endswith((".done", ".json")):
+                    # Markers, before they are taken and afterwards, have no content; none drops such a file.
+                    if path.name in self.bed.growing or path.name.endswith(".json") or not found.st_size:
                         continue
                     if (sha256 := self._hash(path, found)) is not None:
                         stands[sha256][found.st_dev, found.st_ino] = str(path)
@@ -89,20 +87,12 @@ class Watch:
                     except FileNotFoundError:
                         continue
                     if role == "outbox":
-                        assert self._is_answer(path.name, content), f"{path} is no whole result: {content[:200]!r}"
+                        number = int(re.match(r"\d+", path.name)[0])  # type: ignore[index]  # none drops other names
+                        is_whole = hashlib.sha256(content).hexdigest() in self.bed.answers_of(number)
+                        assert is_whole, f"{path} is no whole result: {content[:200]!r}"
                     else:
                         assert json.loads(content)["job"], path
                     self._whole.add(key)
-
-    def _is_answer(self, name: str, content: bytes) -> bool:
-        number = int(re.match(r"\d+", name)[0])  # type: ignore[index]  # none drops other names
-        sha256 = hashlib.sha256(content).hexdigest()
-        if sha256 in self.bed.answers_of(number):
-            return True
-        # Where two files were given one task ID, nobody but BulkGPT knows whose result it is.
-        of = next(of for of, each in self.bed.number_of.items() if each == number)
-        others = {other for task_id in self.ids[of] for other in self._shas_of_id[task_id]}
-        return any(sha256 in self.bed.answers_of(self.bed.number_of[other]) for other in others)
 
     def _files(self, route: str, role: str) -> Iterator[tuple[Path, os.stat_result]]:
         """Give the visible files of a folder, wherever its route is."""
@@ -141,12 +131,9 @@ class Watch:
                 self.told["submits seen"] += 1
                 if not record["accepted"]:
                     continue
-                sha256, task_id = record["sha256"], record["task_id"]
+                sha256 = record["sha256"]
                 self.told["submits accepted"] += 1
-                self.ids[sha256].append(task_id)
-                self.uses[task_id] += 1
-                self.last_with_id[task_id] = sha256
-                self._shas_of_id[task_id].add(sha256)
+                self.ids[sha256].append(record["task_id"])
                 ends_badly = record["fault"] == "one row failed" and record["rows"] == 1
                 self.allowed[sha256] += ends_badly or record["fault"] in ENDS_AT_BULKGPT  # and may be dropped again
 
