@@ -25,11 +25,8 @@ ENDS_WITHIN_S = 600.0
 
 Record = Callable[[str, object], None]
 
-TROUBLES = ("F1", "F5", "F6", "F8", "F9", "F13", "F14", "F15", "F26", "F31", "F36", "F44", "F45", "F48")
-
 
 @pytest.mark.timeout(SHORT_S + ENDS_WITHIN_S)
-@pytest.mark.fault(*TROUBLES)
 def test_two_lives_of_random_trouble_lose_nothing_and_pay_nothing_twice(
     tmp_path: Path, record_property: Record
 ) -> None:
@@ -39,7 +36,7 @@ def test_two_lives_of_random_trouble_lose_nothing_and_pay_nothing_twice(
 # It takes SOAK_S and half a minute, and a third of a core; up to a few 100 MB of memory for its full disks.
 @pytest.mark.system
 @pytest.mark.timeout(SOAK_S + ENDS_WITHIN_S)
-@pytest.mark.fault(*TROUBLES)
+@pytest.mark.fault("F1", "F5", "F6", "F8", "F9", "F13", "F14", "F15", "F26", "F31", "F36", "F44", "F45", "F48")
 def test_minutes_of_random_trouble_lose_nothing_pay_nothing_twice_and_leak_nothing(
     tmp_path: Path, record_property: Record
 ) -> None:
