@@ -41,6 +41,7 @@ class Director:
         self.bed = bed
         self.watch = Watch(bed)
         self.samples: list[measuring.Sample] = []
+        self.hits: dict[str, int] = {}
         self.lives = 0
         self._began = time.monotonic()
         self._seconds = seconds
@@ -83,7 +84,7 @@ class Director:
             if process.poll() is not None:
                 assert process.poll() == STATE_TROUBLE, f"it ended by itself with {process.poll()}"
                 assert bed.state_was_full, "it ended with 74 without cause"
-            elif dies_early or bed.chance.random() < 0.65:
+            elif dies_early or self.lives == 1 or bed.chance.random() < 0.65:
                 with bed.still:
                     process.kill()
                     process.wait()
@@ -206,7 +207,6 @@ def main() -> None:
                 bed.end()
         director.check_end()
     finally:
-        director.hits = getattr(director, "hits", {})
         table = director.table()
         (given.folder / "table.json").write_text(json.dumps(table))
         sys.stdout.write("".join(f"{value!s:>16}  {name}\n" for name, value in table.items()))
