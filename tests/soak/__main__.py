@@ -43,9 +43,8 @@ class Director:
         self.samples: list[measuring.Sample] = []
         self.hits: dict[str, int] = {}
         self.lives = 0
-        self._began = time.monotonic()
+        self._began = self._next_check = time.monotonic()
         self._seconds = seconds
-        self._next_check = 0.0
 
     @property
     def share(self) -> float:
@@ -53,6 +52,7 @@ class Director:
         return (time.monotonic() - self._began) / self._seconds
 
     def direct(self) -> None:
+        self._began = time.monotonic()  # all around the daemon stands
         while self.share < 1.0:
             chance = self.bed.chance
             is_long = LONG[0] <= self.share < LONG[1]
