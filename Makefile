@@ -4,6 +4,7 @@
 PYTHON_IN_VENV := .venv/bin/python
 # More than a small machine's two cores: many tests wait for a socket or a disk.
 WORKERS ?= 4
+SOAK_S ?= 900
 LOCK := $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 # Interrupted, or its Python was upgraded or removed: then no stamp counts, and .ci/setup makes it anew.
@@ -11,7 +12,7 @@ $(shell [ -e .venv/.complete ] && $(PYTHON_IN_VENV) -c 'import pip' 2>/dev/null 
     rm -f .venv/.complete .venv/.runtime .venv/.dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system reliability format lock clean
+.PHONY: help demo test test-system soak reliability format lock clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ test: .venv/.dev ## lint, types and all tests but the heavy beds
 
 test-system: .venv/.dev ## the heavy beds; a missing one says why, and is an error where CI=true
 	$(PYTHON_IN_VENV) -m pytest -q -m system -rs
+
+soak: .venv/.dev ## live among random troubles for SOAK_S seconds (900); SEED=… chooses the same ones again
+	SOAK_S=$(SOAK_S) SEED=$(SEED) $(PYTHON_IN_VENV) -m pytest -q -s -m system tests/soak
 
 reliability: .venv/.dev ## run every test that shows a fault, heavy ones too, and write docs/reliability.md from them
 	$(PYTHON_IN_VENV) -m pytest -q -m "fault and not system" -n $(WORKERS) --evidence

@@ -30,11 +30,12 @@ from bulkgpt_watchd.core.errors import SourceChanged
 from bulkgpt_watchd.core.ports import Upload
 from bulkgpt_watchd.core.wire import body_bytes, submit_envelope
 
-READ_BYTES = 192 * 1024
+READ_BYTES = 90 * 1024
 """
 Bytes of CSV read at once: a multiple of 3, so that base64 of the pieces is base64 of the whole.
 
-Hashing and encoding so many holds the loop for half a millisecond; fewer make the hop to the thread count.
+Hashing and encoding so many holds the loop for a quarter of a millisecond, and their base64 is no large block of memory
+(`memory.LARGE_BYTES`); fewer make the hop to the thread count.
 """
 
 LOOK_S = (0.001, 0.05)

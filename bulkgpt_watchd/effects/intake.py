@@ -19,8 +19,8 @@ from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import Folders
 from bulkgpt_watchd.effects.outside import OnDisk, Outside, Task
 
-READ_BYTES = 256 * 1024
-"""Block size of checking: large enough that reading costs nothing, small enough for constant memory."""
+READ_BYTES = 64 * 1024
+"""Block size of checking: large enough that reading costs nothing, small enough to be no large block of memory."""
 
 HASH_REFUSED_BYTES = 64_000_000
 """A refused file up to this size is read to its end for its hash; a sparse terabyte is not."""

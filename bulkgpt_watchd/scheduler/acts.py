@@ -93,10 +93,7 @@ class Acts:
         elif not_submitted:
             event = Recalled(None, await self._file_of(job, must_exist=True))
         answer = "--abandon" if abandon else "--not-submitted" if not_submitted else f"--task-id {task_id}"
-        job = await self._carry_out(by, f"resolve {answer}", job, event)
-        if abandon:
-            await erase(self.scheduler.outside, job)
-        return {"job": self._row(job)}
+        return {"job": self._row(await self._carry_out(by, f"resolve {answer}", job, event))}
 
     async def redeliver(self, by: str, job_id: str) -> dict[str, Any]:
         """Fetch and deliver a paid result once more, free."""

@@ -19,7 +19,7 @@ from typing import Any, TextIO, TypeVar
 
 from bulkgpt_watchd import __version__
 from bulkgpt_watchd.adapters import log as logs
-from bulkgpt_watchd.adapters import systemd
+from bulkgpt_watchd.adapters import memory, systemd
 from bulkgpt_watchd.config import ApiSettings, ConfigInvalid, Settings, control_socket, load, read_api_key, read_token
 from bulkgpt_watchd.core.errors import CommandRefused, DiskTrouble
 from bulkgpt_watchd.core.exit_codes import CONFIG_WRONG, HELD
@@ -86,6 +86,7 @@ class Service:
         Errors: ConfigInvalid (the key cannot be read), StateLocked, StateUnusable.
         """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        memory.give_back_large_blocks()
         read_api_key(self.settings, self.environ)  # before the first line, as every other mistake of the configuration
         self._configure_log()
         if has_signals:

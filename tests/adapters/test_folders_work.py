@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.adapters.kernels import (
     FILE_SYSTEMS,
     Careful,
     Failing,
+    Hooked,
     Short,
 )
 
@@ -37,6 +40,30 @@ def test_the_first_name_that_is_there_is_opened(work: Path) -> None:
         with (work / "sent").open("ab") as writer:
             writer.write(b"!")
         assert LocalFolders().stamp_of(source).bytes == 8
+
+
+def test_reading_takes_no_more_room_than_a_file_needs_and_misses_nothing_that_came_later(work: Path) -> None:
+    put(work / "plain", b"content")
+    kernel = Asked()
+    source, _ = LocalFolders(kernel).open_source(work, ("plain",))
+    with source:
+        assert source.read(1 << 20) == b"content"
+        assert max(kernel.asked_bytes) <= io.DEFAULT_BUFFER_SIZE
+        with (work / "plain").open("ab") as writer:
+            writer.write(bytes(100_000))
+        assert b"".join(iter(lambda: source.read(1 << 20), b"")) == bytes(100_000)
+
+
+class Asked(Hooked):
+    """Note for how many bytes each read asks."""
+
+    def __init__(self) -> None:
+        self.asked_bytes: list[int] = []
+
+    def around(self, name: str, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        if name == "read":
+            self.asked_bytes.append(args[1])
+        return call(*args, **named)
 
 
 def test_a_source_that_is_gone_or_no_file_is_told(work: Path) -> None:

@@ -106,6 +106,8 @@ class Bed:
         *command*.
     """
 
+    routes: tuple[str, ...] = ROUTES
+    config_text = CONFIG
     before: tuple[str, ...] = ()  # put before every command
     command: tuple[str, ...] = COMMAND
 
@@ -128,7 +130,7 @@ class Bed:
         self.config = root / "config.yaml"
         self.accepted_doubts = 0
         self.base_url = ""
-        for route in ROUTES:
+        for route in self.routes:
             (self.folders / route / "inbox").mkdir(parents=True)
         (root / "key").write_text(KEY)
         (root / "key").chmod(0o600)
@@ -147,7 +149,9 @@ class Bed:
             assert process.stdout is not None
             told = yaml.safe_load("".join(process.stdout.readline() for _ in range(5)))
             self.base_url = told["api"]["base_url"]
-            self.config.write_text(CONFIG.format(base_url=self.base_url, state=self.state, folders=self.folders))
+            self.config.write_text(
+                self.config_text.format(base_url=self.base_url, state=self.state, folders=self.folders)
+            )
             try:
                 yield
             finally:
@@ -245,7 +249,7 @@ class Bed:
         """Give what must not be there when all has ended: anything in inbox and work, and any dot-file elsewhere."""
         return [
             path
-            for route in ROUTES
+            for route in self.routes
             for path in (self.folders / route).rglob("*")
             if path.is_file() and path.name != "route.json" and (path.name.startswith(".") or "/inbox/" in str(path))
         ]

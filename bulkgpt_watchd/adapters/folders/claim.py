@@ -8,7 +8,6 @@ when the same file name stands in the inbox once more.
 from __future__ import annotations
 
 import errno
-import io
 import itertools
 import os
 import stat
@@ -17,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bulkgpt_watchd.adapters.folders.handle import Handle
+from bulkgpt_watchd.adapters.folders.handle import Source
 from bulkgpt_watchd.adapters.folders.opening import UNSYNCABLE, At, is_same, stamp_from
 from bulkgpt_watchd.adapters.folders.renaming import Renaming
 from bulkgpt_watchd.adapters.folders.trouble import FORBIDDEN, at_place, at_source, of_source, shown, told
@@ -163,7 +162,7 @@ class Claiming(Renaming):
         for name in names:
             with suppress(SourceVanished), self._below(work, name) as at:
                 opened, found = self._open_regular(at)
-                return io.BufferedReader(Handle(self._kernel, opened, at.path)), stamp_from(found)
+                return Source(self._kernel, opened, at.path, found.st_size), stamp_from(found)
         raise SourceVanished(f"{shown(os.path.join(work, names[0]))} is gone from work")
 
     def stamp_of(self, source: BinaryIO) -> Stamp:

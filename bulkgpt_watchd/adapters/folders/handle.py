@@ -61,6 +61,22 @@ class Handle(io.RawIOBase):
                 self._kernel.close(self._opened)
 
 
+class Source(io.BufferedReader):
+    """
+    Be a file that is being read.
+
+    Shape: a block is no larger than the file, for memory is taken for all that is asked for, and what is left of it
+        between other things is too small for the next.
+    """
+
+    def __init__(self, kernel: Kernel, opened: int, path: str, size_bytes: int) -> None:
+        super().__init__(Handle(kernel, opened, path))
+        self._most_bytes = max(size_bytes + 1, io.DEFAULT_BUFFER_SIZE)  # one more, so that the end is met at once
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size if size is None else min(size, self._most_bytes))
+
+
 class Target(io.BufferedWriter):
     """
     Be a file of ours that is being written.

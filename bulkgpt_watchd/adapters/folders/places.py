@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from bulkgpt_watchd.adapters.folders.handle import Handle
+from bulkgpt_watchd.adapters.folders.handle import Source
 from bulkgpt_watchd.adapters.folders.mounts import parse_mountinfo
 from bulkgpt_watchd.adapters.folders.opening import CREATE_FLAGS, At, FolderMissing, kind_of, stamp_from
 from bulkgpt_watchd.adapters.folders.publish import PRIVATE, Publishing, as_possible
@@ -62,10 +61,10 @@ class Places(Publishing):
         """
         try:
             with self._at(path) as at:
-                opened, _ = self._open_regular(at)
+                opened, found = self._open_regular(at)
         except (FolderMissing, SourceVanished):
             return None
-        with io.BufferedReader(Handle(self._kernel, opened, at.path)) as file:
+        with Source(self._kernel, opened, at.path, found.st_size) as file:
             content = file.read(SMALL_BYTES + 1)
         return content if len(content) <= SMALL_BYTES else None
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import grp
-import io
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from bulkgpt_watchd.adapters.folders.handle import Handle, Target
+from bulkgpt_watchd.adapters.folders.handle import Source, Target
 from bulkgpt_watchd.adapters.folders.opening import CREATE_FLAGS, At, FolderMissing
 from bulkgpt_watchd.adapters.folders.renaming import Renaming
 from bulkgpt_watchd.adapters.folders.trouble import at_place, shown
@@ -33,8 +32,8 @@ from bulkgpt_watchd.core.names import (
     scratch_name,
 )
 
-BLOCK_BYTES = 1 << 20
-"""Read in blocks of 1 MiB: large enough that calls cost nothing, small enough for memory."""
+BLOCK_BYTES = 64 * 1024
+"""Block size of reading: large enough that calls cost nothing, small enough to be no large block of memory."""
 
 PRIVATE = 0o600
 USUAL = 0o666
@@ -157,8 +156,8 @@ class Publishing(Renaming):
         Repeat: yes, it changes nothing.
         """
         with self._at(folder / name) as at:
-            opened, _ = self._open_regular(at)
-        with io.BufferedReader(Handle(self._kernel, opened, at.path)) as file:
+            opened, found = self._open_regular(at)
+        with Source(self._kernel, opened, at.path, found.st_size) as file:
             while block := file.read(BLOCK_BYTES):
                 yield block
 
@@ -239,10 +238,10 @@ class Publishing(Renaming):
 
     def _holds(self, at: At, content: bytes) -> bool:
         try:
-            opened, _ = self._open_regular(at)
+            opened, found = self._open_regular(at)
         except WatchdError:
             return False
-        with io.BufferedReader(Handle(self._kernel, opened, at.path)) as file:
+        with Source(self._kernel, opened, at.path, found.st_size) as file:
             return file.read(len(content) + 1) == content
 
     def _unlink(self, at: At) -> None:

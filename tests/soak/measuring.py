@@ -1,0 +1,50 @@
+"""Sample a daemon's memory, threads and descriptors, and tell whether they grow."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+WARM_AFTER_S = 45.0
+"""By then each pool of threads has met its bound, and each cache and heap the work that fills it (seen: 30 s)."""
+
+PARTS = 4
+"""The first and the last quarter of a warm life are compared: far apart, and each long enough for its median."""
+
+MAY_GROW = {"memory_mb": 5.0, "threads": 1.0, "descriptors": 5.0}
+"""
+By how much the late median may be above the early one.
+
+Shape: files of some size that are under way; a thread of a watch that comes back; connections that a fault holds open.
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at a process."""
+
+    memory_mb: float
+    threads: int
+    descriptors: int
+
+
+def sample(pid: int) -> Sample:
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        status = dict(line.split(":", 1) for line in file)
+    return Sample(int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"]), len(os.listdir(f"/proc/{pid}/fd")))
+
+
+def course(samples: Sequence[Sample]) -> dict[str, list[float]]:
+    """Give the median of each part of a life, in order; nothing of one too short for that."""
+    many = len(samples) // PARTS
+    parts = [[asdict(each) for each in samples[at * many : (at + 1) * many]] for at in range(PARTS if many else 0)]
+    return {
+        what: [round(statistics.median(each[what] for each in part), 1) for part in parts] for what in MAY_GROW if parts
+    }
+
+
+def growth(samples: Sequence[Sample]) -> dict[str, list[float]]:
+    """Give the course of what has grown."""
+    return {what: parts for what, parts in course(samples).items() if parts[-1] - parts[0] > MAY_GROW[what]}
