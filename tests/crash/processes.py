@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
+from bulkgpt_watchd.config import load
 from bulkgpt_watchd.sandbox import answer
 
 COMMAND = (sys.executable, "-m", "bulkgpt_watchd")
@@ -147,25 +148,30 @@ class Bed:
             assert process.stdout is not None
             told = yaml.safe_load("".join(process.stdout.readline() for _ in range(5)))
             self.base_url = told["api"]["base_url"]
-            self.config.write_text(CONFIG.format(base_url=self.base_url, state=self.state, folders=self.folders))
+            self.configure()
             try:
                 yield
             finally:
                 process.terminate()
                 process.stdout.read()
 
+    def configure(self) -> None:
+        """Write the configuration, and read it as a command of a person does."""
+        self.config.write_text(CONFIG.format(base_url=self.base_url, state=self.state, folders=self.folders))
+        self.settings = load(self.config)
+
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run one daemon, in a process group of its own; whoever still lives at the end is killed."""
-        command = [*self.before, *self.command, "run", "--config", str(self.config)]
-        with (
-            open(self.log_file, "ab") as log,
-            subprocess.Popen(command, stderr=log, process_group=0) as process,
-        ):
+        with open(self.log_file, "ab") as log, self.spawn(("run", "--config", str(self.config)), log) as process:
             try:
                 yield process
             finally:
                 process.kill()
+
+    def spawn(self, arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the command in a process group of its own."""
+        return subprocess.Popen([*self.before, *self.command, *arguments], stderr=log, process_group=0)
 
     def wait_for_ready(self, process: subprocess.Popen[bytes], seen_bytes: int) -> None:
         """Wait until a daemon that began to write its log at *seen_bytes* is ready."""
