@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
-from bulkgpt_watchd.cli.control import act
+from bulkgpt_watchd.cli.control import act, troubles
 from bulkgpt_watchd.core.job import TERMINAL, Job, State
 from bulkgpt_watchd.core.ports import Query
 from bulkgpt_watchd.sandbox import answer
@@ -30,6 +30,11 @@ def submitting(bed: Bed) -> set[str]:
 def has_ended(bed: Bed) -> bool:
     jobs = jobs_of(bed)
     return len(jobs) >= len(bed.dropper.dropped) and all(job.state in TERMINAL for job in jobs)
+
+
+def is_trying_folders(bed: Bed) -> bool:
+    """Tell whether a start is not yet through with its trial of the folders, whose files come and go."""
+    return any(trouble["what"] == "route" for trouble in troubles(bed.settings, {}))
 
 
 def check_end(bed: Bed) -> list[Job]:

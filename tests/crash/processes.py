@@ -36,13 +36,13 @@ api:
   base_url: {base_url}
   api_key_file: key
   submit_spacing: 0
-  retry: {{min: 100ms, max: 1s}}
+  retry: {{min: 100ms, max: {pace}}}
 state: {{path: "{state}"}}
 log: {{format: json}}
 routes:
-  - {{name: leads, workflow_id: w1, folder: "{folders}/leads", settle: 0, scan_every: 1s, hold_backlog: null,
+  - {{name: leads, workflow_id: w1, folder: "{folders}/leads", settle: 0, scan_every: {pace}, hold_backlog: null,
      poll: {{min: 50ms, max: 500ms}}}}
-  - {{name: orders, workflow_id: w2, folder: "{folders}/orders", settle: 0, scan_every: 1s, hold_backlog: null,
+  - {{name: orders, workflow_id: w2, folder: "{folders}/orders", settle: 0, scan_every: {pace}, hold_backlog: null,
      poll: {{min: 50ms, max: 500ms}}}}
 """
 
@@ -109,6 +109,7 @@ class Bed:
 
     before: tuple[str, ...] = ()  # put before every command
     command: tuple[str, ...] = COMMAND
+    pace = "1s"  # between looks into an inbox, and at most between tries
 
     def __init__(
         self,
@@ -157,7 +158,8 @@ class Bed:
 
     def configure(self) -> None:
         """Write the configuration, and read it as a command of a person does."""
-        self.config.write_text(CONFIG.format(base_url=self.base_url, state=self.state, folders=self.folders))
+        places = {"base_url": self.base_url, "state": self.state, "folders": self.folders}
+        self.config.write_text(CONFIG.format(**places, pace=self.pace))
         self.settings = load(self.config)
 
     @contextmanager

@@ -18,11 +18,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulkgpt_watchd.cli.control import act, troubles
+from bulkgpt_watchd.cli.control import act
 from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.core.job import Job, State
 from tests.crash.calls import Calls
-from tests.crash.endings import check_all_delivered, has_ended, jobs_of, resolve, submitting
+from tests.crash.endings import check_all_delivered, has_ended, is_trying_folders, jobs_of, resolve, submitting
 from tests.crash.processes import ROUTES, STARTS_WITHIN_S, Bed, wait_until
 from tests.crash.tracer import Call, Tracer
 
@@ -127,11 +127,6 @@ def lives(bed: Bed, story: Story, ends: Iterable[End]) -> Iterator[Life]:
             yield life
         if process is not None:
             stop(process)
-
-
-def is_trying_folders(bed: Bed) -> bool:
-    """Tell whether a start is not yet through with its trial of the folders, whose files come and go."""
-    return any(trouble["what"] == "route" for trouble in troubles(bed.settings, {}))
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
