@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from bulkgpt_watchd.core.job import State
 from tests.crash.calls import CREATES, Calls
-from tests.crash.endings import check_all_delivered, has_ended, is_trying_folders, jobs_of
+from tests.crash.endings import check_all_delivered, has_ended, jobs_of
 from tests.crash.processes import ROUTES, STARTS_WITHIN_S, Bed, wait_until
 from tests.crash.tracer import Call, Tracer
 
@@ -163,6 +163,7 @@ class Sick:
                     os.kill(process.pid, signal.SIGTERM)  # Popen would take its state from the tracer
                     tracing.join(STARTS_WITHIN_S)
                     assert self.exit_code == 0
+                    assert self.bed.left_over() == []
             finally:
                 if not self.is_over:
                     os.kill(process.pid, signal.SIGKILL)
@@ -220,8 +221,6 @@ def live_through(sick: Sick, trouble: Trouble) -> None:
         wait_until(lambda: sick.is_over or has_ended(bed), ENDS_WITHIN_S)
         sick.trouble = None
         assert not sick.is_over, f"it ended by itself with {sick.exit_code}"
-        # A route that comes back tries its folders, and its files come and go; nothing else is left even for a moment.
-        wait_until(lambda: sick.is_over or not is_trying_folders(bed), ENDS_WITHIN_S)
         for intent in sick.intents:
             intent.result()
         check(bed)

@@ -117,7 +117,7 @@ def lives(bed: Bed, story: Story, ends: Iterable[End]) -> Iterator[Life]:
                 process = start()
                 _settle(bed, story, f"{number}.csv", life)
                 if story.act is None:
-                    stop(process)
+                    stop(bed, process)
                     process = None
                 given_up |= {f"leads/{number}.csv"} if story.is_given_up else set()
                 check_all_delivered(bed, given_up)
@@ -126,13 +126,14 @@ def lives(bed: Bed, story: Story, ends: Iterable[End]) -> Iterator[Life]:
                 raise
             yield life
         if process is not None:
-            stop(process)
+            stop(bed, process)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a daemon that has nothing to do."""
+def stop(bed: Bed, process: subprocess.Popen[bytes]) -> None:
+    """End a daemon that has nothing to do; then nothing of it is left."""
     process.terminate()
     assert process.wait(STARTS_WITHIN_S) == 0
+    assert bed.left_over() == []
 
 
 def trace(
