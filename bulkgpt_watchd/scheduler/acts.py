@@ -211,9 +211,7 @@ class Acts:
                 continue
             if twin.state is State.FAILING:
                 raise CommandRefused(f"the file is now job {twin.id}, on its way to the error folder; try again soon")
-            if twin.error_path is None:
-                continue
-            if await self._exists(job, twin.error_path):
+            if twin.error_path is not None and await self._exists(job, twin.error_path):
                 if job.error_path is not None:  # what was said about the file while it stood there
                     reason = Path(job.error_path + REASON)
                     await outside.run(job.route, outside.folders.remove, reason, deadline_s=CALL_DEADLINE_S)
@@ -250,6 +248,8 @@ class Acts:
             new = await self.scheduler.book.commit(job, event)
         if new is None:
             raise CommandRefused(f"job {job.id} has just moved on; look at it again")
+        if isinstance(event, Abandoned):
+            await erase(self.scheduler.outside, new)
         self.scheduler.wake.set()
         await self.audit(by, action, job.id, printable(job.file))
         return new

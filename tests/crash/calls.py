@@ -35,6 +35,7 @@ Shape: by path, each path with the places of its folder's descriptor and of its 
 
 COUNTED = {*ON_DESCRIPTOR, *ON_SOCKET, *ON_PATHS}
 LOOKS = {0: "read", 17: "pread64"}
+SOCKET = 41
 CREATES = os.O_CREAT | os.O_TRUNC
 
 
@@ -59,6 +60,8 @@ class Calls:
         if call.number in ON_PATHS:
             name, places = ON_PATHS[call.number]
             return self._about(name, *(self._path(call, *place) for place in places))
+        if call.number == SOCKET:
+            return "socket"
         if call.number not in COUNTED | LOOKS.keys():
             return None
         on = self._tracer.descriptor(call.args[0])

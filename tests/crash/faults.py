@@ -8,6 +8,8 @@ ended, it must do without being started again.
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -24,8 +26,8 @@ from tests.crash.tracer import Call, Tracer
 ENDS_WITHIN_S = 60.0
 """A file ends within a second of the end of a trouble; a busy machine may need many times that."""
 
-A_WHILE_CALLS, A_WHILE_S = 6, 3.0
-"""A while ends after so many failed calls, or so long after the first: with a retry each second at the latest."""
+PACE = "200ms"
+"""How often it tries again at the least, so that a while need not be long."""
 
 SLOW_S = 0.7
 """As a disk that is much too busy takes for an fsync."""
@@ -53,6 +55,9 @@ class Kind:
     creates: bool = False
 
 
+NO_SOCKET, NO_CALLER = Kind(frozenset({"socket"}), errno.EMFILE), Kind(frozenset({"accept4"}), errno.EMFILE)
+"""Not among the others: few calls of a file's way are of this kind."""
+
 KINDS = {
     "EIO at a sync": Kind(SYNCS, errno.EIO),
     "EIO at a write": Kind(frozenset({"write", "pwrite64"}), errno.EIO),
@@ -66,17 +71,30 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class Span:
+    """Say for how many calls, and for how long after the first, a trouble goes on, whatever ends first."""
+
+    calls: int
+    seconds: float = 0.0
+
+
+ONCE, A_WHILE = Span(1), Span(6, 1.0)
+UNTIL_MENDED = Span(1_000_000, 2.0)
+"""Long enough for ten tries, and for all that goes on without the disk to end."""
+
+
 @dataclass
 class Trouble:
     """
-    Hit the *at*-th call of a kind, and with *lasts* those after it for a while.
+    Hit the *at*-th call of a kind, and those after it for a while.
 
     Shape: *met* counts the calls of the kind, *hit* names those that it happened to.
     """
 
     kind: Kind
     at: int
-    lasts: bool = False
+    span: Span = ONCE
     met: int = 0
     hit: list[str] = field(default_factory=list)
     _began_at: float = 0.0
@@ -101,7 +119,7 @@ class Trouble:
 
     @property
     def _goes_on(self) -> bool:
-        return self.lasts and len(self.hit) < A_WHILE_CALLS and time.monotonic() < self._began_at + A_WHILE_S
+        return len(self.hit) < self.span.calls and time.monotonic() < self._began_at + self.span.seconds
 
 
 class Sick:
@@ -116,7 +134,11 @@ class Sick:
 
     @contextmanager
     def living(self, trouble: Trouble | None = None, *, may_end: bool = False) -> Iterator[None]:
-        """Run it, from its very start with a trouble; it is asked to stop in the end, unless it has ended as it may."""
+        """
+        Run it, from its very start with a trouble, until it is ready or, where it may, ends by itself.
+
+        It is asked to stop in the end.
+        """
         self.trouble, self.exit_code, self.intents = trouble, None, []
         seen_bytes = self.bed.log_file.stat().st_size if self.bed.log_file.exists() else 0
         begun = threading.Event()
@@ -125,7 +147,7 @@ class Sick:
             def trace() -> None:
                 self._looking = looking
                 self._tracer = Tracer(process)
-                self._calls = Calls(self._tracer, self.bed.root, ("state", *ROUTES))
+                self._calls = Calls(self._tracer, self.bed.folders, ("state", *ROUTES))
                 begun.set()
                 self.exit_code = self._tracer.run(self._meet)
 
@@ -134,17 +156,17 @@ class Sick:
             try:
                 assert begun.wait(STARTS_WITHIN_S)
                 wait_until(lambda: self.is_over or self._is_ready(seen_bytes), ENDS_WITHIN_S)
-                if not self.is_over:
-                    yield
+                yield
                 assert may_end or not self.is_over, f"it ended by itself with {self.exit_code}"
                 self.trouble = None
                 if not self.is_over:
-                    process.send_signal(15)
+                    os.kill(process.pid, signal.SIGTERM)  # Popen would take its state from the tracer
                     tracing.join(STARTS_WITHIN_S)
                     assert self.exit_code == 0
+                    assert self.bed.left_over() == []
             finally:
                 if not self.is_over:
-                    process.send_signal(9)
+                    os.kill(process.pid, signal.SIGKILL)
                 tracing.join()
         for intent in self.intents:
             intent.result()

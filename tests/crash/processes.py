@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
+from bulkgpt_watchd.config import load
 from bulkgpt_watchd.sandbox import answer
 
 COMMAND = (sys.executable, "-m", "bulkgpt_watchd")
@@ -35,13 +36,13 @@ api:
   base_url: {base_url}
   api_key_file: key
   submit_spacing: 0
-  retry: {{min: 100ms, max: 1s}}
+  retry: {{min: 100ms, max: {pace}}}
 state: {{path: "{state}"}}
 log: {{format: json}}
 routes:
-  - {{name: leads, workflow_id: w1, folder: "{folders}/leads", settle: 0, scan_every: 1s, hold_backlog: null,
+  - {{name: leads, workflow_id: w1, folder: "{folders}/leads", settle: 0, scan_every: {pace}, hold_backlog: null,
      poll: {{min: 50ms, max: 500ms}}}}
-  - {{name: orders, workflow_id: w2, folder: "{folders}/orders", settle: 0, scan_every: 1s, hold_backlog: null,
+  - {{name: orders, workflow_id: w2, folder: "{folders}/orders", settle: 0, scan_every: {pace}, hold_backlog: null,
      poll: {{min: 50ms, max: 500ms}}}}
 """
 
@@ -110,6 +111,7 @@ class Bed:
     config_text = CONFIG
     before: tuple[str, ...] = ()  # put before every command
     command: tuple[str, ...] = COMMAND
+    pace = "1s"  # between looks into an inbox, and at most between tries
 
     def __init__(
         self,
@@ -149,27 +151,31 @@ class Bed:
             assert process.stdout is not None
             told = yaml.safe_load("".join(process.stdout.readline() for _ in range(5)))
             self.base_url = told["api"]["base_url"]
-            self.config.write_text(
-                self.config_text.format(base_url=self.base_url, state=self.state, folders=self.folders)
-            )
+            self.configure()
             try:
                 yield
             finally:
                 process.terminate()
                 process.stdout.read()
 
+    def configure(self) -> None:
+        """Write the configuration, and read it as a command of a person does."""
+        places = {"base_url": self.base_url, "state": self.state, "folders": self.folders}
+        self.config.write_text(self.config_text.format(**places, pace=self.pace))
+        self.settings = load(self.config)
+
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run one daemon, in a process group of its own; whoever still lives at the end is killed."""
-        command = [*self.before, *self.command, "run", "--config", str(self.config)]
-        with (
-            open(self.log_file, "ab") as log,
-            subprocess.Popen(command, stderr=log, process_group=0) as process,
-        ):
+        with open(self.log_file, "ab") as log, self.spawn(("run", "--config", str(self.config)), log) as process:
             try:
                 yield process
             finally:
                 process.kill()
+
+    def spawn(self, arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the command in a process group of its own."""
+        return subprocess.Popen([*self.before, *self.command, *arguments], stderr=log, process_group=0)
 
     def wait_for_ready(self, process: subprocess.Popen[bytes], seen_bytes: int) -> None:
         """Wait until a daemon that began to write its log at *seen_bytes* is ready."""

@@ -18,12 +18,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulkgpt_watchd.cli.control import act, troubles
+from bulkgpt_watchd.cli.control import act
 from bulkgpt_watchd.cli.ending import Ended
-from bulkgpt_watchd.config import load
 from bulkgpt_watchd.core.job import Job, State
 from tests.crash.calls import Calls
-from tests.crash.endings import check_all_delivered, has_ended, jobs_of, resolve, submitting
+from tests.crash.endings import check_all_delivered, has_ended, is_trying_folders, jobs_of, resolve, submitting
 from tests.crash.processes import ROUTES, STARTS_WITHIN_S, Bed, wait_until
 from tests.crash.tracer import Call, Tracer
 
@@ -40,7 +39,8 @@ class Story:
 
     Shape: without *act* the file waits in the inbox, and its life is traced from the very start of the process. Else
         all that comes before is not: *fault* meets its first submit, *scene* comes once it has ended so far. *act* is
-        what a person then does, and again as long as *is_undone*; a doubt is answered anyhow.
+        what a person then does, and again as long as *is_undone*; a doubt is answered anyhow. *last* is the event that
+        a life ends with. *is_given_up*: the file then stands in error for good, with what was paid for it.
     """
 
     act: Callable[[Bed, Job], None] | None = None
@@ -48,6 +48,8 @@ class Story:
     fault: dict[str, Any] = field(default_factory=dict)
     scene: Callable[[Bed, Job], None] = lambda _bed, _job: None
     begins_in_doubt: bool = False
+    last: str = "job.done"
+    is_given_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Life:
 
 def lives(bed: Bed, story: Story, ends: Iterable[End]) -> Iterator[Life]:
     """Live one life for each of *ends*, and ask what is promised after each, and once all has ended."""
+    given_up: set[str] = set()
     with ExitStack() as stack:
 
         def start(*, waits: bool = True) -> subprocess.Popen[bytes]:
@@ -101,10 +104,10 @@ def lives(bed: Bed, story: Story, ends: Iterable[End]) -> Iterator[Life]:
             content = b"Input_1\n" + b"".join(b"file %d row %d\n" % (number, row) for row in range(3))
             if process is None:
                 bed.dropper.put("leads", f"{number}.csv", content)
-                life = trace(bed, start(waits=False), end)
+                life = trace(bed, start(waits=False), story, end)
             else:
                 job = _set_the_scene(bed, story, f"{number}.csv", content)
-                life = trace(bed, process, end, person(bed, story, job))
+                life = trace(bed, process, story, end, person(bed, story, job))
             assert life.exit_code == (-signal.SIGKILL if life.is_cut and end.number is signal.SIGKILL else 0), (
                 life.instant
             )
@@ -114,33 +117,32 @@ def lives(bed: Bed, story: Story, ends: Iterable[End]) -> Iterator[Life]:
                 process = start()
                 _settle(bed, story, f"{number}.csv", life)
                 if story.act is None:
-                    stop(process)
+                    stop(bed, process)
                     process = None
-                check_all_delivered(bed)
+                given_up |= {f"leads/{number}.csv"} if story.is_given_up else set()
+                check_all_delivered(bed, given_up)
             except AssertionError as error:
                 error.add_note(life.instant)
                 raise
             yield life
         if process is not None:
-            stop(process)
+            stop(bed, process)
 
 
-def is_trying_folders(bed: Bed) -> bool:
-    """Tell whether a start is not yet through with its trial of the folders, whose files come and go."""
-    return any(trouble["what"] == "route" for trouble in troubles(load(bed.config), {}))
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a daemon that has nothing to do."""
+def stop(bed: Bed, process: subprocess.Popen[bytes]) -> None:
+    """End a daemon that has nothing to do; then nothing of it is left."""
     process.terminate()
     assert process.wait(STARTS_WITHIN_S) == 0
+    assert bed.left_over() == []
 
 
-def trace(bed: Bed, process: subprocess.Popen[bytes], end: End, person: Callable[[], None] | None = None) -> Life:
+def trace(
+    bed: Bed, process: subprocess.Popen[bytes], story: Story, end: End, person: Callable[[], None] | None = None
+) -> Life:
     """Let a daemon live to its end."""
     life, seen_bytes = Life(end), bed.log_file.stat().st_size
     tracer = Tracer(process)
-    calls = Calls(tracer, bed.root, ("state", *ROUTES))
+    calls = Calls(tracer, bed.folders, ("state", *ROUTES))
     dies_after: int | None = None  # the thread whose call it is
     is_asked = False
 
@@ -160,7 +162,7 @@ def trace(bed: Bed, process: subprocess.Popen[bytes], end: End, person: Callable
             elif call.number == WRITE and call.args[0] == STDERR and not is_asked:
                 with open(bed.log_file, "rb") as log:
                     log.seek(seen_bytes)
-                    if b'"job.done"' in log.read():
+                    if f'"{story.last}"'.encode() in log.read():
                         cut(signal.SIGTERM)
         elif (name := calls.name(call)) is not None:
             life.steps.append(name)
@@ -195,7 +197,7 @@ def answer(bed: Bed, job: Job) -> None:
 
 def resume(bed: Bed) -> None:
     """Let a shut gate try one submit: doubts made on purpose, one after the other, need a person."""
-    act(load(bed.config), "resume")
+    act(bed.settings, "resume")
 
 
 def plan(bed: Bed, *faults: dict[str, Any]) -> None:
@@ -238,5 +240,7 @@ def _settle(bed: Bed, story: Story, file: str, life: Life) -> None:
         elif story.act is not None and story.is_undone(bed, job):
             story.act(bed, job)
         else:
-            assert job.state is State.DONE, job
+            assert (job.state, job.is_closed) == ((State.FAILED, True) if story.is_given_up else (State.DONE, False)), (
+                job
+            )
             return

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from bulkgpt_watchd.cli.control import act
-from bulkgpt_watchd.config import load
 from bulkgpt_watchd.core.job import Job
+from tests.crash.forked import ForkingBed
 from tests.crash.processes import Bed
 from tests.crash.sweep import End, Life, Story, answer, lives, resume
 from tests.crash.tracer import why_not
@@ -35,7 +35,7 @@ Record = Callable[[str, object], None]
 
 
 def retry(bed: Bed, job: Job) -> None:
-    act(load(bed.config), "retry", jobs=[job.id])
+    act(bed.settings, "retry", jobs=[job.id])
 
 
 def is_rejected(_bed: Bed, job: Job) -> bool:
@@ -47,8 +47,12 @@ def answer_and_resume(bed: Bed, job: Job) -> None:
     resume(bed)
 
 
+def abandon(bed: Bed, job: Job) -> None:
+    act(bed.settings, "resolve", job_id=job.id, abandon=True)
+
+
 def redeliver(bed: Bed, job: Job) -> None:
-    act(load(bed.config), "redeliver", job_id=job.id)
+    act(bed.settings, "redeliver", job_id=job.id)
 
 
 def take_the_result(_bed: Bed, job: Job) -> None:
@@ -64,18 +68,22 @@ STORIES = {
     "retry": Story(retry, is_rejected, {"error": "Invalid workflow ID.", "http_status": 400}),
     "resolve --task-id": Story(answer_and_resume, fault={"reset": True, "accept": True}, begins_in_doubt=True),
     "resolve --not-submitted": Story(answer_and_resume, fault={"reset": True}, begins_in_doubt=True),
+    "resolve --abandon": Story(
+        abandon,
+        fault={"reset": True, "accept": True},
+        begins_in_doubt=True,
+        last="audit.recorded",
+        is_given_up=True,
+    ),
     "redeliver": Story(redeliver, is_without_result, scene=take_the_result),
 }
 FIRST_START = "drop at the first start"
 """Every life gets folders of its own: it makes the state, the other folders and the routes' markers, too."""
 
-SUBMITS = {
-    "the file comes to work": ("rename", "leads/", "leads/inbox/.bulkgpt-watchd/"),
-    "the witness": ("rename", "-> leads/inbox/.bulkgpt-watchd/", ".sent-"),
-    "the original moves on": ("rename", ".sent-", "-> leads/archive/"),
-}
-EVERYWHERE = {
+COMMITS = {
     "a commit reaches the disk": ("fdatasync", "state/state.db-wal"),
+}
+DELIVERS = {
     "a result reaches the disk": ("fsync", "leads/outbox/.", ".part"),
     "the result appears": ("rename", ".part -> leads/outbox/"),
     "its folder reaches the disk": ("fsync", "leads/outbox"),
@@ -83,13 +91,21 @@ EVERYWHERE = {
     "a question to BulkGPT": ("sendto", "socket"),
     "an answer": ("recvfrom", "socket"),
 }
+SUBMITS = {
+    "the file comes to work": ("rename", "leads/", "leads/inbox/.bulkgpt-watchd/"),
+    "the witness": ("rename", "-> leads/inbox/.bulkgpt-watchd/", ".sent-"),
+    "the original moves on": ("rename", ".sent-", "-> leads/archive/"),
+}
 """What a whole life must show, so that a sweep cannot shrink in silence: all these are in one step's words."""
+
+LESS = {"redeliver": DELIVERS, "resolve --abandon": {}}
+"""What is shown by a life that submits nothing."""
 
 
 def check_is_whole(name: str, life: Life) -> None:
     """See that the tracer has seen what must be done for a file."""
     assert not life.is_cut, life.instant
-    wanted = EVERYWHERE if name == "redeliver" else {**EVERYWHERE, **SUBMITS}
+    wanted = COMMITS | LESS.get(name, DELIVERS | SUBMITS)
     missing = [
         what for what, words in wanted.items() if not any(all(word in step for word in words) for step in life.steps)
     ]
@@ -136,15 +152,16 @@ def tell(name: str, root: Path, ends: Ends, record: Record) -> list[Life]:
 
 
 def in_one_bed(root: Path, name: str, ends: Iterator[End]) -> Iterator[Life]:
-    bed = Bed(root, 0, NO_FAULTS)
-    with bed.sandbox(0):
+    bed = ForkingBed(root, 0, NO_FAULTS)
+    with bed.sandbox(0), bed.mother():
         yield from lives(bed, STORIES[name], ends)
 
 
 def first_starts(root: Path, ends: Iterator[End]) -> Iterator[Life]:
-    for number, end in enumerate(ends):
-        bed = Bed(root / str(number), 0, NO_FAULTS)
-        with bed.sandbox(0):
+    bed = ForkingBed(root, 0, NO_FAULTS)
+    with bed.sandbox(0), bed.mother():
+        for number, end in enumerate(ends):
+            bed.begin_anew(root / str(number))
             yield from lives(bed, STORIES["drop"], [end])
 
 
