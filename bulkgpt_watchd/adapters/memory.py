@@ -14,7 +14,7 @@ Blocks of this size and more are mapped each by itself, and gone when they are f
 It is what glibc begins with. Left alone, it raises that to the largest block it has seen freed; then the 256 KiB that
 asyncio takes for each read of a socket come from its heaps, the few bytes that came in are left of each, and the hole
 beside them is too small for the next. Measured over 8 minutes of 3 files a second, with files read in as large blocks:
-heaps of 694 MB (21 in use), 146 MB resident and rising by 4 a minute; with this 25 and 76 MB. Fewer heaps
+heaps of 694 MB (21 in use), 146 MB resident and rising by 4 a minute; with this 30 and 79 MB. Fewer heaps
 (`MALLOC_ARENA_MAX`) only slow it down. Our own blocks are smaller: a mapping costs a page fault for each 4 KiB.
 """
 

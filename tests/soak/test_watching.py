@@ -78,9 +78,9 @@ def test_a_bug_in_the_log_is_found(bed: Soak) -> None:
         Watch(bed).check(is_still=True)
 
 
-@pytest.mark.parametrize(("what", "each_second"), [("memory_mb", 0.02), ("threads", 1 / 60), ("descriptors", 1 / 60)])
+@pytest.mark.parametrize(("what", "each_second"), [("memory_mb", 0.03), ("threads", 1 / 60), ("descriptors", 1 / 60)])
 def test_what_leaks_is_told_from_what_is_flat(what: str, each_second: float) -> None:
-    """A kilobyte for each of twenty requests a second, a thread or a descriptor a minute."""
+    """What allocators settle and a kilobyte for each of twenty requests a second; a thread or a descriptor a minute."""
     flat = {"memory_mb": 60.0, "threads": 27, "descriptors": 30}
     leaky = [measuring.Sample(**{**flat, what: flat[what] + at_s * each_second}) for at_s in range(500)]  # type: ignore[arg-type]  # mixed kinds of numbers
     assert measuring.growth(leaky).keys() == {what}

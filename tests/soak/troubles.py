@@ -57,7 +57,7 @@ ENDS_AT_BULKGPT = {"task error", "task canceled"}
 """Faults after which the same bytes may be dropped again."""
 
 DISKS = {"state": "64m", "prices/outbox": "256m"}
-"""Disks of their own, in memory: ten times what a soak of an hour writes there, and filled in a moment."""
+"""Disks of their own, in memory, filled in a moment: room for the results of half an hour, some 100 MB in a quarter."""
 
 
 def start(bed: Soak, *, with_disks: bool) -> None:
