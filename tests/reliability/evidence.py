@@ -20,6 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--evidence", action="store_true", help="keep what the tests marked fault(…) came to")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have the report tell whether its test is a heavy one: its keywords hold the names of folders, too."""
+    if item.get_closest_marker("system"):
+        item.user_properties.append(("heavy", True))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Merge this run into evidence.json: tests that did not run keep what their last run came to."""
     if not config.getoption("--evidence"):
@@ -42,7 +48,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def add(came_to: dict[str, Any], report: pytest.TestReport, outcome: str) -> None:
     """Add one case of a test: parametrised ones share a line of the page."""
     came_to[outcome] = came_to.get(outcome, 0) + 1
-    if "system" in report.keywords:
+    if any(name == "heavy" for name, _ in report.user_properties):
         came_to["heavy"] = True
     counted = Counter(came_to.get("counted", {}))
     for name, value in report.user_properties if report.when == "call" else ():
