@@ -18,6 +18,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import click
+
 from bulkgpt_watchd.cli.control import act
 from bulkgpt_watchd.cli.ending import Ended
 from bulkgpt_watchd.core.job import Job, State
@@ -184,7 +186,7 @@ def person(bed: Bed, story: Story, job: Job) -> Callable[[], None]:
 
     def acts() -> None:
         assert story.act is not None
-        with suppress(Ended, OSError):
+        with click.Context(click.Command("act")), suppress(Ended, OSError):  # where none runs, the command is told
             story.act(bed, job)
 
     return acts

@@ -55,8 +55,7 @@ Record = Callable[[str, object], None]
 B = TypeVar("B", bound=Bed)
 
 
-@pytest.mark.system
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(240)  # twenty seconds, most of them waits of the daemon
 @pytest.mark.fault("F36", "F38", "F40")
 def test_a_sick_disk_loses_nothing_and_pays_nothing_twice(tmp_path: Path, record_property: Record) -> None:
     seed = int(os.environ.get("CRASH_SEED", random.SystemRandom().randrange(10**6)))
