@@ -74,7 +74,7 @@ def check_all_delivered(bed: Bed) -> None:
         }
         assert stands == {name: expected(content) for name, content in dropped.items()}
     assert [path for route in ROUTES for path in bed.files(route, "error")] == []
-    left_over = bed.left_over()
+    left_over = [*bed.left_over(), *bed.traces()]
     assert left_over == [], left_over
     assert bed.accepted() == {hashlib.sha256(content).hexdigest(): 1 for content in dropped.values()}
     assert bed.lines("daemon.bug") == []
