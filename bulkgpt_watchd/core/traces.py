@@ -63,6 +63,7 @@ def job_of_trace(name: str) -> str | None:
 def trace_content(job: Job) -> bytes:
     """Give what is written of a job whose file is being moved to the error folder."""
     content = {
+        "job": job.id,
         "revision": job.revision,
         "file": job.file,
         "bytes": job.size_bytes,

@@ -89,7 +89,7 @@ def check_all_delivered(bed: Bed, given_up: Collection[str] = ()) -> None:
     failed = {f"{route}/{path.name}": path.read_bytes() for route in ROUTES for path in bed.files(route, "error")}
     assert failed.keys() == {f"{name}{end}" for name in given_up for end in ("", ".error.json")}
     assert all(failed[name] == dropped[name] for name in given_up)
-    left_over = [path for path in bed.left_over() if path.name not in OF_A_TRIAL]
+    left_over = [path for path in (*bed.left_over(), *bed.traces()) if path.name not in OF_A_TRIAL]
     assert left_over == [], left_over
     assert bed.accepted() == {hashlib.sha256(content).hexdigest(): 1 for content in dropped.values()}
     assert bed.lines("daemon.bug") == []

@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 
 from bulkgpt_watchd.config import load
+from bulkgpt_watchd.core.traces import job_of_trace
 from bulkgpt_watchd.sandbox import answer
 
 COMMAND = (sys.executable, "-m", "bulkgpt_watchd")
@@ -252,13 +253,22 @@ class Bed:
         return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
     def left_over(self) -> list[Path]:
-        """Give what must not be there when all has ended: anything in inbox and work, and any dot-file elsewhere."""
+        """
+        Give what must not be there when all has ended: anything in inbox and work, and any dot-file elsewhere.
+
+        Shape: without the traces of open doubts; see `traces`.
+        """
         return [
             path
             for route in self.routes
             for path in (self.folders / route).rglob("*")
             if path.is_file() and path.name != "route.json" and (path.name.startswith(".") or "/inbox/" in str(path))
+            if job_of_trace(path.name) is None
         ]
+
+    def traces(self) -> list[Path]:
+        """Give what tells in work of open doubts."""
+        return [path for route in self.routes for path in (self.folders / route / "inbox").rglob("????????.error.json")]
 
 
 def wait_until(condition: Callable[[], object], within_s: float) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from bulkgpt_watchd.config.route import BudgetSettings, CsvSettings, ReadySettings, ResultSettings
 from bulkgpt_watchd.core.errors import OutcomeUnknown, Refused, Unavailable
 from bulkgpt_watchd.core.job import TERMINAL, Job, State
+from bulkgpt_watchd.core.outcomes import HOLDS_A_QUESTION
 from bulkgpt_watchd.sandbox import answer
 from tests.crash.fuse import Refusal, on_local_disk
 from tests.daemon import Daemon, Place
@@ -73,7 +74,8 @@ def archived(content: bytes = CSV, name: str = "a.csv", route: str = "leads", re
 
 def failed(code: str, content: bytes = CSV, name: str = "a.csv", route: str = "leads") -> Tree:
     """Give the tree of a failed file."""
-    return {f"{route}/error/{name}": content, f"{route}/error/{name}.error.json": code.encode()}
+    trace = {f"{route}/inbox/.bulkgpt-watchd/JOB.error.json": code.encode()} if code in HOLDS_A_QUESTION else {}
+    return {f"{route}/error/{name}": content, f"{route}/error/{name}.error.json": code.encode(), **trace}
 
 
 # --- people -----------------------------------------------------------------------------------------------------------

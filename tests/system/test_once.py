@@ -229,7 +229,8 @@ def test_what_an_earlier_run_left_half_done_is_finished(bed: Bed) -> None:
     assert bed.once() in {0, 10}
     [job] = bed.jobs()
     assert job["state"] in {"done", "failed"}
-    assert bed.files("work").keys() == {"route.json"}
+    trace = set() if job["state"] == "done" else {f"{job['job']}.error.json"}  # of the doubt that the kill may leave
+    assert bed.files("work").keys() == {"route.json", *trace}
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not AS_MORTAL, reason="as root without setpriv")
