@@ -138,7 +138,7 @@ def test_trouble_at_a_start_is_waited_out_or_ends_it_with_74(
                 ended += 1
                 told = bed.lines("daemon.failed")[-1]
                 assert (sick.exit_code, told["exit_code"]) == (74, 74), told
-                assert str(bed.state) in told["reason"], told
+                assert str(bed.state.parent) in told["reason"], told
                 bed.check_instant()
                 with sick.living():
                     wait_until(lambda: has_ended(bed), ENDS_WITHIN_S)
