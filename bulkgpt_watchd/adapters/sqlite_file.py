@@ -192,7 +192,10 @@ def prepare(
         _create(path, now(), new_uuid(), migrations)
     if os.path.getsize(path) == 0:
         raise StateUnusable(f"the state {path} is empty: it was truncated. {RESTORE}.")
-    with closing(connect(path, "mode=ro")) as connection:  # one that may write merges the log into what is damaged
+    # Who may write merges the log into what is damaged. A journal is left by a death amid making it a WAL file, as a
+    # new state and a copy are not yet, and only who may write can undo that.
+    may_write = os.path.exists(f"{path}-journal")
+    with closing(connect(path, "mode=rw" if may_write else "mode=ro")) as connection:
         version = check_version(connection, path, len(migrations))
         if os.path.getsize(path) <= CHECKED_BYTES:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
