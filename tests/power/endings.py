@@ -28,10 +28,17 @@ def let_end_rolled_back(bed: PowerBed, within_s: float) -> list[Job]:
 
     Shape: but for doubts that the older state forgot, accepted or not: their files stand in error, and say so.
     """
+    doubts: list[Job] = []
+
+    def is_answered() -> bool:
+        """Answer what is asked by now: a start asks of what its state forgot, too."""
+        asked = [job for job in bed.seen() if job.is_doubt]
+        resolve(bed, asked)
+        doubts.extend(asked)
+        return bed.has_ended() and not asked
+
     with bed.running(within_s):
-        doubts = [job for job in bed.seen() if job.is_doubt]
-        resolve(bed, doubts)
-        wait_until(lambda: bed.has_ended() and not any(job.is_doubt for job in bed.seen()), within_s)
+        wait_until(is_answered, within_s)
     bed.check_files(is_rolled_back=True)
     results = {path.read_bytes() for route in ROUTES for path in bed.files(route, "outbox")}
     in_error = {

@@ -22,6 +22,7 @@ from bulkgpt_watchd.adapters.folders.places import PROBE
 from bulkgpt_watchd.adapters.sqlite_reader import StateReader
 from bulkgpt_watchd.core.job import TERMINAL, Job, State
 from bulkgpt_watchd.core.ports import Query
+from bulkgpt_watchd.core.traces import job_of_trace
 from bulkgpt_watchd.sandbox import answer
 from bulkgpt_watchd.scheduler.inbox import MARKER
 from tests.crash.processes import ROUTES, Bed, wait_until
@@ -256,7 +257,8 @@ class PowerBed(Bed):
     def has_ended(self) -> bool:
         """Tell whether nothing is left to do but what waits for a person."""
         places = [(route, role) for route in ROUTES for role in ("inbox", "inbox/.bulkgpt-watchd")]
-        if not self.state.exists() or {path.name for place in places for path in self.files(*place)} - {MARKER}:
+        names = {path.name for place in places for path in self.files(*place)} - {MARKER}
+        if not self.state.exists() or not all(map(job_of_trace, names)):
             return False
         return all(job.state in TERMINAL for job in self.seen())
 
