@@ -192,7 +192,9 @@ def prepare(
         _create(path, now(), new_uuid(), migrations)
     if os.path.getsize(path) == 0:
         raise StateUnusable(f"the state {path} is empty: it was truncated. {RESTORE}.")
-    with closing(connect(path, "mode=ro")) as connection:  # one that may write merges the log into what is damaged
+    # One that may write merges the log into what is damaged. A journal is there instead of a log where the first start
+    # was cut as it began one; only who may write can undo that.
+    with closing(connect(path, "mode=rw" if os.path.exists(f"{path}-journal") else "mode=ro")) as connection:
         version = check_version(connection, path, len(migrations))
         if os.path.getsize(path) <= CHECKED_BYTES:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
