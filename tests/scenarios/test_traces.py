@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,25 @@ async def test_a_trace_of_work_that_was_moved_elsewhere_counts_too(place: Place,
 
     assert {job.id == old: job.code for job in await daemon.jobs()} == {True: "submission_unknown", False: "duplicate"}
     assert len(place.api.accepted) == 1
+
+
+async def test_a_file_whose_work_is_gone_comes_to_its_end_without_a_trace(place: Place) -> None:
+    """The inbox was put elsewhere, and the old one removed, before the task ended."""
+    place.route(task_timeout=600.0)
+    place.api.on_accept = lambda task: setattr(task, "end", "running")
+    place.drop("a.csv", CSV)
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("task.submitted"))
+    await daemon.stop()
+    old, inbox = place.routes["leads"].inbox, place.routes["leads"].inbox.with_name("new-inbox")
+    inbox.mkdir()
+    place.route(inbox=inbox, work=inbox / ".bulkgpt-watchd")
+    shutil.rmtree(old)
+
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("job.quarantined"), within_s=1200.0)
+    assert list(place.files("error")) == ["a.csv.error.json"]
+    assert traces(place) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b"{}", b'{"revision": "x"}', b"\xff"])
