@@ -188,6 +188,31 @@ async def test_a_trace_of_work_that_was_moved_elsewhere_counts_too(place: Place,
     assert len(place.api.accepted) == 1
 
 
+@pytest.mark.fault("F41")
+@pytest.mark.parametrize("reason", ["stays", "goes"])
+async def test_a_doubt_that_was_moved_back_is_refused_also_where_duplicates_are_submitted(
+    place: Place, tmp_path: Path, reason: str
+) -> None:
+    """It is checked while the older state still has to find out that the file of its doubt was in error."""
+    place.route(duplicates="submit")
+    daemon = await place.start()
+    await daemon.run_for(5.0)
+    await daemon.stop()
+    copy_state(place, tmp_path / "backup")
+    place.drop("a.csv", CSV)
+    await doubt(place)
+
+    restore_state(place, tmp_path / "backup")
+    leads = place.routes["leads"]
+    (leads.error / "a.csv").rename(leads.inbox / "a.csv")
+    if reason == "goes":
+        (leads.error / "a.csv.error.json").unlink()
+    daemon = await back_to_normal(place)
+
+    assert sorted(str(job.code) for job in await daemon.jobs()) == ["duplicate", "submission_unknown"]
+    assert len(place.api.accepted) == 1
+
+
 async def test_a_file_whose_work_is_gone_comes_to_its_end_without_a_trace(place: Place) -> None:
     """The inbox was put elsewhere, and the old one removed, before the task ended."""
     place.route(task_timeout=600.0)
