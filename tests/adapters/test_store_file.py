@@ -59,7 +59,8 @@ async def test_a_first_start_that_was_cut_as_it_began_its_log_goes_on(path: Path
     cut = tmp_path / "cut"
     cut.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as state:
-        state.executescript("PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN; UPDATE jobs SET file = 'b.csv'")
+        state.executescript("PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1")
+        state.executescript("BEGIN; UPDATE jobs SET file = 'b.csv'")
         for name in ("state.db", "state.db-journal"):
             shutil.copy(tmp_path / name, cut)
 
