@@ -11,6 +11,7 @@ from bulkgpt_watchd.core.errors import DiskTrouble, OutcomeUnknown, Unavailable
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.traces import read_trace, trace_name
 from bulkgpt_watchd.sandbox import answer
+from bulkgpt_watchd.scheduler.inbox import MARKER
 from tests.daemon import Daemon, Place
 from tests.fakes import SubmitFault
 from tests.scenarios.test_restored_state import CSV, copy_state, fail_for_its_rows, restore_state
@@ -162,6 +163,22 @@ async def test_a_trace_goes_when_its_question_is_answered(place: Place, answer_:
     daemon = await back_to_normal(place)
     assert traces(place) == []
     assert len(await daemon.jobs()) == 1
+
+
+async def test_a_trace_in_work_that_is_now_of_another_state_is_left_to_that(place: Place) -> None:
+    place.drop("a.csv", CSV)
+    job_id = await doubt(place)
+    (place.routes["leads"].work / MARKER).write_text('{"state": "another"}')
+    daemon = await place.start()
+    await daemon.turn(0.0)
+    assert place.told("route.unavailable")
+
+    await daemon.acts.resolve("a person", job_id, abandon=True)
+    assert traces(place) == [trace_name(job_id)]
+    await daemon.acts.adopt("a person", "leads")
+    await daemon.run_to_idle()
+    assert traces(place) == []
+    assert (await daemon.job("a.csv")).is_closed
 
 
 def _sick(path: Path) -> None:
