@@ -177,7 +177,7 @@ def _prune_beside(place: Place, older_than: float | None, *, is_trial: bool) -> 
     while more:
         answer = act(place, "prune", older_than_s=older_than, dry_run=is_trial)
         forgotten.update(answer["forgotten"])
-        if more := answer["more"]:
+        if more := answer.get("more", False):  # one that was not restarted yet tells none
             click.echo(f"forgot {count(forgotten.total(), 'job')} so far", err=True)
     return {"forgotten": dict(forgotten), "kept": answer["kept"]}
 

@@ -49,7 +49,8 @@ def obstacle(job: Job, twins: Sequence[Job], rule: DuplicateRule, moved_back: Co
 
 def superseded(twins: Sequence[Job], moved_back: Collection[str]) -> tuple[str, ...]:
     """Give the failed jobs whose file was moved back into the inbox and that leave no question: no doubt, no task."""
-    return tuple(twin.id for twin in twins if twin.id in moved_back and not _is_undecided(twin))
+    ended = [twin for twin in twins if twin.state is State.FAILED]
+    return tuple(twin.id for twin in ended if twin.id in moved_back and not _is_undecided(twin))
 
 
 def _is_same_file(job: Job, twin: Job) -> bool:

@@ -40,7 +40,7 @@ _NO_DELIMITER = "\ud800"
 _END = "\0"
 
 # How an error page of a web server or an object store begins; a CSV field with a quote in it would itself be quoted.
-_NOT_A_TABLE = (b"<!doctype", b"<html", b"<?xml", b"<error", b'{"', b'["', b"[{", b"[[")
+_NOT_A_TABLE = (b"<!doctype", b"<html", b"<?xml", b"<error", b'{"', b'["', b'[{"', b'[["')
 
 # In a message for a person: so many column names, each cut to so many characters.
 _NAMES_SHOWN, _NAME_CHARS = 20, 40

@@ -116,7 +116,7 @@ def quarantine(folders: Folders, task: Task) -> Event:
     target = Path(job.error_path)
     source = _source_in_work(folders, task)
     has_source = source is not None or folders.exists(target)
-    if is_open(job):
+    if is_open(job) and folders.exists(task.work):  # gone with an inbox that was moved: no later state looks there
         folders.write_whole(task.work, trace_name(job.id), trace_content(job), replace=True)
     try:
         _write_sidecar(folders, job, target, REASON, shown.error_file(_named(task), has_source=has_source))

@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 from bulkgpt_watchd.config import ApiSettings, Route
 from bulkgpt_watchd.core import table
-from bulkgpt_watchd.core.duplicates import DuplicateRule, obstacle, superseded
+from bulkgpt_watchd.core.duplicates import GAVE_UP, DuplicateRule, obstacle, superseded
 from bulkgpt_watchd.core.errors import Refused, SourceChanged, SourceVanished
 from bulkgpt_watchd.core.events import Claimed, Disturbed, Event, GaveUp, Prepared, Vanished
 from bulkgpt_watchd.core.job import Job, Stamp, State
-from bulkgpt_watchd.core.names import marker_taken_name, printable, render_marker_name
+from bulkgpt_watchd.core.names import marker_taken_name, printable, render_marker_name, sent_name, work_name
 from bulkgpt_watchd.core.outcomes import OUTCOMES
 from bulkgpt_watchd.core.ports import Folders
 from bulkgpt_watchd.effects.outside import OnDisk, Outside, Task
@@ -101,14 +101,16 @@ def duplicate_of(other: Job) -> GaveUp:
 
 
 async def moved_back(outside: OnDisk, route: str, twins: Sequence[Job]) -> set[str]:
-    """Give the IDs of the failed ones whose file left the error folder."""
-    return {
-        twin.id
-        for twin in twins
-        if twin.state is State.FAILED
-        and twin.error_path is not None
-        and not await outside.run(route, outside.folders.exists, Path(twin.error_path))
-    }
+    """Give the IDs of the failed ones whose file left the error folder, also before an older state knows that."""
+    failed = [twin for twin in twins if twin.state in GAVE_UP]
+    return {twin.id for twin in failed if not await outside.run(route, _stands, outside.folders, twin)}
+
+
+def _stands(folders: Folders, failed: Job) -> bool:
+    """Tell whether its file is in work, on its way to the error folder, or there."""
+    names = (sent_name(failed.id, failed.file), work_name(failed.id, failed.file))
+    places = [Path(failed.work) / name for name in names if failed.state is State.FAILING]
+    return any(map(folders.exists, [*places, *map(Path, filter(None, [failed.error_path]))]))
 
 
 async def _against_twins(outside: Outside, task: Task, found: Inspected) -> Event:

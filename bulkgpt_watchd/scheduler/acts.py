@@ -249,7 +249,7 @@ class Acts:
         if new is None:
             raise CommandRefused(f"job {job.id} has just moved on; look at it again")
         if isinstance(event, Abandoned):
-            await erase(self.scheduler.outside, new)
+            await erase(self.scheduler.outside, new, self.scheduler.inboxes.get(new.route))
         self.scheduler.wake.set()
         await self.audit(by, action, job.id, printable(job.file))
         return new

@@ -81,8 +81,14 @@ async def _adopt(inbox: Inbox, book: Book, found: Traced, job_id: str) -> None:
     await doubt(book, job, job.stamp, trace.sha256, trace.message)
 
 
-async def erase(outside: OnDisk, job: Job) -> None:
-    """Remove the trace of a job that is decided; where that fails, the next start does it."""
+async def erase(outside: OnDisk, job: Job, inbox: Inbox | None = None) -> None:
+    """
+    Remove the trace of a job that is decided; where that fails, the next start does it.
+
+    So it does where *inbox* cannot be used: its work may be another's.
+    """
+    if inbox is not None and inbox.reason is not None:
+        return
     with contextlib.suppress(DiskTrouble, InUse):
         trace = Path(job.work) / trace_name(job.id)
         await outside.run(job.route, outside.folders.remove, trace, deadline_s=CALL_DEADLINE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -50,6 +51,23 @@ async def test_an_old_state_keeps_its_uuid_and_its_jobs(path: Path) -> None:
 
 async def test_a_state_that_was_stopped_is_one_file_and_its_lock(path: Path) -> None:
     assert sorted(os.listdir(path.parent)) == ["state.db", "state.db.lock"]
+
+
+@pytest.mark.fault("F1", "F2")
+async def test_a_first_start_that_was_cut_as_it_began_its_log_goes_on(path: Path, tmp_path: Path) -> None:
+    """SQLite keeps a journal for that one step, and only who may write can undo it."""
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as state:
+        state.executescript("PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1")
+        state.executescript("BEGIN; UPDATE jobs SET file = 'b.csv'")
+        for name in ("state.db", "state.db-journal"):
+            shutil.copy(tmp_path / name, cut)
+
+    store = await open_state(cut / "state.db")
+
+    assert (await store.get("job00499")) == sample_job("job00499")
+    await store.close()
 
 
 @pytest.mark.fault("S26")

@@ -186,6 +186,14 @@ async def test_a_long_history_is_pruned_in_parts_and_each_is_told(bed: Bed) -> N
     assert daemon.asked == [("prune", {"older_than_s": None, "dry_run": False})] * 2
 
 
+async def test_a_daemon_from_before_an_upgrade_prunes_all_at_once(bed: Bed) -> None:
+    await asyncio.to_thread(bed.remember)
+    async with listening(bed.folder / "state/control.sock", {"forgotten": {"done": 2}, "kept": {}}):
+        ran = await asyncio.to_thread(bed.cli, "state", "prune")
+
+    assert (ran.exit_code, ran.stdout) == (0, "forgot 2 jobs older than `keep.history`: 2 done\n")
+
+
 async def test_what_retry_had_to_leave_is_told_and_ends_with_1(bed: Bed) -> None:
     left = {"jobs": [JOB], "left": [{"job": "a2000000", "reason": "job a2000000 may be billed"}]}
     async with listening(bed.folder / "state/control.sock", left):

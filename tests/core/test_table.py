@@ -267,7 +267,7 @@ def test_a_last_row_that_is_narrower_than_the_header_does_not_count_where_it_may
         b'{"error": "expired"}',
         b'[{"error": "expired"}]',
         b'["expired"]',
-        b"[" * 500,
+        b'[["a", "b"], [1, 2]]',
         b"PK\x03\x04",
         b"a\n" + b"x" * (table.MAX_FIELD_CHARS + 1),
     ],
@@ -278,3 +278,8 @@ def test_what_is_no_table_is_no_result(data: bytes) -> None:
 
     assert caught.value.code == "result_invalid"
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("header", [b"[[first name]]", b"[{id}]", b"[1]", b"{x}"])
+def test_a_header_in_brackets_is_a_table(header: bytes) -> None:
+    assert rows_of_result([header + b",Result\nx,y\n"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bulkgpt_watchd.core.errors import DiskTrouble, OutcomeUnknown, Unavailable
 from bulkgpt_watchd.core.job import State
 from bulkgpt_watchd.core.traces import read_trace, trace_name
 from bulkgpt_watchd.sandbox import answer
+from bulkgpt_watchd.scheduler.inbox import MARKER
 from tests.daemon import Daemon, Place
 from tests.fakes import SubmitFault
 from tests.scenarios.test_restored_state import CSV, copy_state, fail_for_its_rows, restore_state
@@ -163,6 +165,22 @@ async def test_a_trace_goes_when_its_question_is_answered(place: Place, answer_:
     assert len(await daemon.jobs()) == 1
 
 
+async def test_a_trace_in_work_that_is_now_of_another_state_is_left_to_that(place: Place) -> None:
+    place.drop("a.csv", CSV)
+    job_id = await doubt(place)
+    (place.routes["leads"].work / MARKER).write_text('{"state": "another"}')
+    daemon = await place.start()
+    await daemon.turn(0.0)
+    assert place.told("route.unavailable")
+
+    await daemon.acts.resolve("a person", job_id, abandon=True)
+    assert traces(place) == [trace_name(job_id)]
+    await daemon.acts.adopt("a person", "leads")
+    await daemon.run_to_idle()
+    assert traces(place) == []
+    assert (await daemon.job("a.csv")).is_closed
+
+
 def _sick(path: Path) -> None:
     raise DiskTrouble(f"{path}: input/output error")
 
@@ -185,6 +203,50 @@ async def test_a_trace_of_work_that_was_moved_elsewhere_counts_too(place: Place,
 
     assert {job.id == old: job.code for job in await daemon.jobs()} == {True: "submission_unknown", False: "duplicate"}
     assert len(place.api.accepted) == 1
+
+
+@pytest.mark.fault("F41")
+@pytest.mark.parametrize("reason", ["stays", "goes"])
+async def test_a_doubt_that_was_moved_back_is_refused_also_where_duplicates_are_submitted(
+    place: Place, tmp_path: Path, reason: str
+) -> None:
+    """It is checked while the older state still has to find out that the file of its doubt was in error."""
+    place.route(duplicates="submit")
+    daemon = await place.start()
+    await daemon.run_for(5.0)
+    await daemon.stop()
+    copy_state(place, tmp_path / "backup")
+    place.drop("a.csv", CSV)
+    await doubt(place)
+
+    restore_state(place, tmp_path / "backup")
+    leads = place.routes["leads"]
+    (leads.error / "a.csv").rename(leads.inbox / "a.csv")
+    if reason == "goes":
+        (leads.error / "a.csv.error.json").unlink()
+    daemon = await back_to_normal(place)
+
+    assert sorted(str(job.code) for job in await daemon.jobs()) == ["duplicate", "submission_unknown"]
+    assert len(place.api.accepted) == 1
+
+
+async def test_a_file_whose_work_is_gone_comes_to_its_end_without_a_trace(place: Place) -> None:
+    """The inbox was put elsewhere, and the old one removed, before the task ended."""
+    place.route(task_timeout=600.0)
+    place.api.on_accept = lambda task: setattr(task, "end", "running")
+    place.drop("a.csv", CSV)
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("task.submitted"))
+    await daemon.stop()
+    old, inbox = place.routes["leads"].inbox, place.routes["leads"].inbox.with_name("new-inbox")
+    inbox.mkdir()
+    place.route(inbox=inbox, work=inbox / ".bulkgpt-watchd")
+    shutil.rmtree(old)
+
+    daemon = await place.start()
+    await daemon.run_until(lambda: place.told("job.quarantined"), within_s=1200.0)
+    assert list(place.files("error")) == ["a.csv.error.json"]
+    assert traces(place) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b"{}", b'{"revision": "x"}', b"\xff"])
