@@ -218,24 +218,6 @@ def upgrade(path: Path, migrations: tuple[str, ...] = NEXT) -> None:
     prepare(path, lambda: NOW, lambda: "unused", migrations)
 
 
-def test_a_start_that_was_cut_amid_making_a_log_file_is_undone(path: Path, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        uuid = connection.execute("SELECT uuid FROM meta").fetchone()[0]
-        connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute("PRAGMA cache_size = 1")  # so that half a change is on disk before it is whole
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(
-            "CREATE TABLE half AS WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n"
-            " WHERE i < 9999) SELECT i FROM n"
-        )
-        connection.execute("UPDATE meta SET uuid = 'half'")
-        cut = tmp_path / "cut.db"
-        for end in ("", "-journal"):
-            Path(f"{cut}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
-
-    assert prepare(cut, lambda: NOW, lambda: "unused") == uuid
-
-
 def test_an_older_state_is_copied_and_then_migrated(path: Path) -> None:
     upgrade(path)
 
