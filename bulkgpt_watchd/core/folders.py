@@ -132,7 +132,7 @@ class Folders(Protocol):
             moved: nothing is raised.
         """
 
-    def write_whole(self, folder: Path, name: str, content: bytes, *, replace: bool) -> None:
+    def write_whole(self, folder: Path, name: str, content: bytes, *, replace: bool, job_id: str = "") -> None:
         """Let a small file appear with all its content. NameTaken: not *replace*, and the name has other content."""
 
     def remove(self, path: Path) -> None:

@@ -196,7 +196,8 @@ def _write_sidecar(folders: Folders, job: Job, target: Path, suffix: str, conten
     name = target.name + suffix
     present = folders.read_small(target.parent / name)
     text = json.dumps(content, indent=2).encode() + b"\n"
-    folders.write_whole(target.parent, name, text, replace=present is not None and is_of(job, present))
+    is_ours = present is not None and is_of(job, present)
+    folders.write_whole(target.parent, name, text, replace=is_ours, job_id=job.id)
 
 
 def _drop_sidecar(folders: Folders, job: Job, target: Path, suffix: str) -> None:

@@ -12,7 +12,7 @@ from bulkgpt_watchd.adapters.folders import LocalFolders
 from bulkgpt_watchd.core.errors import DiskTrouble, NameTaken
 from bulkgpt_watchd.core.names import scratch_name
 from tests.adapters.beds import memory_disk, names, put
-from tests.adapters.kernels import FILE_SYSTEMS, Careful, Failing, FailingWhen, LosingAnswers
+from tests.adapters.kernels import FILE_SYSTEMS, RENAMES, Careful, Failing, FailingWhen, Interrupted, LosingAnswers
 
 
 @pytest.fixture
@@ -62,6 +62,19 @@ def test_what_could_not_be_written_takes_no_room(outbox: Path, call: str) -> Non
     with pytest.raises(DiskTrouble, match="no space left on device"):
         LocalFolders(Failing({call: errno.ENOSPC})).write_whole(outbox, "x", b"ours", replace=False)
     assert names(outbox) == set()
+
+
+def test_of_two_jobs_that_write_to_one_name_at_once_one_is_told_so(outbox: Path) -> None:
+    """Were what is being written one file for both, the first would publish what the second writes."""
+
+    def second() -> None:
+        LocalFolders().write_whole(outbox, "x", b"second", replace=False, job_id="b")
+
+    kernel = Interrupted(lambda name, _: name in RENAMES, second)
+    with pytest.raises(NameTaken):
+        LocalFolders(kernel).write_whole(outbox, "x", b"first", replace=False, job_id="a")
+    assert (outbox / "x").read_bytes() == b"second"
+    assert names(outbox) == {"x"}
 
 
 def test_a_replacement_whose_answer_was_lost_was_done(outbox: Path) -> None:

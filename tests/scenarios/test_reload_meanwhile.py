@@ -189,7 +189,7 @@ async def test_a_route_removed_during_its_first_sweep_settles_what_it_found_and_
     (job,) = await daemon.jobs()
     assert (job.route, job.file, job.state, job.code) == ("a", "orders.csv", State.FAILED, "submission_unknown")
     assert (removed.error / "orders.csv").read_bytes() == CSV
-    assert [path.name for path in removed.work.iterdir()] == ["route.json"]
+    assert {path.name for path in removed.work.iterdir()} == {"route.json", f"{job.id}.error.json"}
     assert list(daemon.scheduler.inboxes) == list((await daemon.store.facts())["routes"]) == ["b"]
     assert {key: n for key, n in daemon.scheduler.book.counts.items() if n} == {("a", State.FAILED): 1}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bulkgpt_watchd.core.outcomes import ENDED_AT_BULKGPT, HOLDS_A_QUESTION
 from bulkgpt_watchd.sandbox import Fault, answer
 from tests.system.bed import VENDOR_CSV, Bed
 from tests.system.process import Daemon
@@ -148,7 +148,9 @@ def ends_in_error(bed: Bed, daemon: Daemon, job: dict[str, Any], story: Story) -
     assert bed.files("error", name).keys() == {"orders.csv", "orders.csv.error.json"}
     content = bed.files("error", name)["orders.csv"]
     assert bed.files("outbox", name) == bed.files("archive", name) == bed.files("inbox", name) == {}
-    assert os.listdir(bed.place("inbox", name) / ".bulkgpt-watchd") == ["route.json"]
+    is_open = job["code"] in HOLDS_A_QUESTION or (job["task_ids"] and job["code"] not in ENDED_AT_BULKGPT)
+    trace = {f"{job['job']}.error.json"} if is_open else set()
+    assert bed.files("work", name).keys() == {"route.json", *trace}
 
     why = bed.error("orders.csv", name)
     records = [record for record in bed.sandbox.ledger if record.sha256 == why["sha256"]]

@@ -49,7 +49,7 @@ class Moving(Publishing):
             self._move_across(old, new)
 
     def _move_across(self, old: At, new: At) -> None:
-        scratch = At(new.folder, scratch_name(new.name), new.path)
+        scratch = At(new.folder, scratch_name(old.name), new.path)
         opened, before = self._open_regular(old)
         try:
             if self._look_at(new) is None:

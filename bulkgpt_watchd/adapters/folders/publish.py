@@ -181,15 +181,16 @@ class Publishing(Renaming):
                         raise
             self._sync(opened, folder)
 
-    def write_whole(self, folder: Path, name: str, content: bytes, *, replace: bool) -> None:
+    def write_whole(self, folder: Path, name: str, content: bytes, *, replace: bool, job_id: str = "") -> None:
         """
         Let a small file appear with all its content.
 
+        Shape: of two jobs that write to one name at once each has a file of its own being written.
         Errors: NameTaken: not *replace*, and the name has other content. InUse, DiskTrouble.
         Repeat: yes. What an earlier try left unfinished is removed; a file of the same content is that file.
         """
         with self._at(folder / name) as target:
-            scratch = At(target.folder, scratch_name(name), target.path)
+            scratch = At(target.folder, scratch_name(job_id + name), target.path)
             with at_place("write", target.path):
                 try:
                     self._fill(scratch, content)
