@@ -88,8 +88,11 @@ class UploadBody(aiohttp.Payload):
         if self._transport is not None:
             self._transport.abort()
 
-    # Payload's signature: the length is known from the start.
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002
+    async def write_with_length(
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002  # Payload's signature: it is known from the start
+    ) -> None:
         """
         Write all, with the wait in it.
 

@@ -30,6 +30,7 @@ END_S = 120.0
 def test_power_cuts_lose_nothing_and_pay_nothing_twice(tmp_path: Path, disk: Disk, record_property: Record) -> None:
     bed = PowerBed(tmp_path, seed_of(record_property), disk)
     tell(bed, cut_and_end(bed, 6), record_property)
+    assert bed.dropper.dropped
 
 
 @pytest.mark.fault("F2", "F4")
@@ -40,6 +41,7 @@ def test_a_hundred_power_cuts_lose_nothing_and_pay_nothing_twice(
 ) -> None:
     bed = PowerBed(tmp_path, seed_of(record_property), disk)
     tell(bed, cut_and_end(bed, CUTS), record_property)
+    assert bed.dropper.dropped
 
 
 @pytest.mark.fault("F2", "F4")
@@ -52,6 +54,7 @@ def test_power_cuts_of_one_of_two_disks_lose_nothing_and_pay_nothing_twice(
     """Where only the state forgets, or only the folders do, each has to bear that the other knows more."""
     bed = PowerBed(tmp_path, seed_of(record_property), disk, on_disk=[forgets])
     tell(bed, cut_and_end(bed, FEWER_CUTS), record_property)
+    assert bed.dropper.dropped
 
 
 @pytest.mark.fault("F2", "F41")
@@ -62,6 +65,7 @@ def test_an_older_state_put_back_between_power_cuts_pays_nothing_twice(
 ) -> None:
     bed = PowerBed(tmp_path, seed_of(record_property), disk)
     tell(bed, forget_and_end(bed, bed.roll_back_sometimes), record_property)
+    assert bed.dropper.dropped
     record_property("counted: older states put back between power cuts", bed.rollbacks)
 
 
@@ -75,6 +79,7 @@ def test_a_state_whose_disk_lies_about_commits_pays_nothing_twice(
     bed = PowerBed(tmp_path, seed_of(record_property), disk, on_disk=["state"])
     bed.break_daemon("synchronous=NORMAL")
     tell(bed, forget_and_end(bed, lambda: None), record_property)
+    assert bed.dropper.dropped
 
 
 def cut_and_end(bed: PowerBed, cuts: int) -> Sequence[Job]:
@@ -107,7 +112,6 @@ def forget_and_end(bed: PowerBed, forget: Callable[[], None]) -> Sequence[Job]:
 
 def tell(bed: PowerBed, doubts: Sequence[Job], record: Record) -> None:
     """Tell the figures."""
-    assert bed.dropper.dropped
     record(f"counted: power cuts on {bed.disk.kind}", bed.disk.cuts)
     record("counted: files dropped under power cuts", len(bed.dropper.dropped))
     record("counted: doubts left by power cuts", len(doubts))

@@ -135,7 +135,9 @@ async def test_a_raised_budget_holds_at_once(place: Place) -> None:
     place.route(budget=budget(rows=11))
     await daemon.discovery.take(place.routes.values())
 
+    assert sent(place) == 0
     await daemon.run_to_idle(within_s=HOUR_S)
+    assert sent(place) == 1
 
 
 async def test_a_person_lifts_a_budget_until_midnight_only(place: Place) -> None:

@@ -30,7 +30,7 @@ Record = Callable[[str, object], None]
 def test_two_lives_of_random_trouble_lose_nothing_and_pay_nothing_twice(
     tmp_path: Path, record_property: Record
 ) -> None:
-    soak(tmp_path, record_property, SHORT_S)
+    assert soak(tmp_path, record_property, SHORT_S)["SIGKILLs"]
 
 
 # It takes SOAK_S and half a minute, and a third of a core; up to a few 100 MB of memory for its full disks.
@@ -40,10 +40,10 @@ def test_two_lives_of_random_trouble_lose_nothing_and_pay_nothing_twice(
 def test_minutes_of_random_trouble_lose_nothing_pay_nothing_twice_and_leak_nothing(
     tmp_path: Path, record_property: Record
 ) -> None:
-    soak(tmp_path, record_property, SOAK_S)
+    assert soak(tmp_path, record_property, SOAK_S)["SIGKILLs"]
 
 
-def soak(folder: Path, record_property: Record, seconds: float) -> None:
+def soak(folder: Path, record_property: Record, seconds: float) -> dict[str, int | str]:
     """Let the daemon live so long in a process of ours, and tell what came of it."""
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
     has_disks = os.geteuid() == 0 and can_mount()
@@ -58,4 +58,4 @@ def soak(folder: Path, record_property: Record, seconds: float) -> None:
     for what in ("seconds", "SIGKILLs", "stops by SIGTERM", "files", "duplicates", "broken files", "slow files"):
         record_property(f"counted: {what} of soak", table.get(what, 0))
     assert done.returncode == 0
-    assert table["SIGKILLs"]
+    return table

@@ -132,6 +132,7 @@ def test_a_job_without_a_task_has_nothing_to_deliver(bed: Bed) -> None:
     bed.drop("a.csv", b"a,b\n1\n")
     [job] = bed.wait_ended(1)
     refused(bed, "redeliver", job["job"])
+    assert bed.jobs() == [job]
 
 
 # --- pauses -----------------------------------------------------------------------------------------------------------

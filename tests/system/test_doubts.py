@@ -85,6 +85,7 @@ def test_who_or_what_is_not_there_is_66_and_a_wrong_call_is_2(bed: Bed) -> None:
     refused(bed, "retry", code=2)
     refused(bed, "pause", "nowhere", code=66)
     refused(bed, "adopt", "nowhere", code=66)
+    assert bed.jobs() == []
 
 
 @pytest.mark.fault("F10")

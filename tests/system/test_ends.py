@@ -57,6 +57,7 @@ def test_a_hang_up_is_obeyed_from_the_first_line_on(bed: Bed) -> None:
     daemon.wait_for("daemon.started")
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_for("config.reloaded")
+    assert daemon.process.poll() is None
 
 
 @pytest.mark.fault("F45")

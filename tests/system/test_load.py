@@ -105,6 +105,7 @@ def many_come_back(bed: Bed, files: int, within_s: float) -> None:
 
 def test_40_mb_go_in_constant_memory(bed: Bed) -> None:
     goes_in_constant_memory(bed, 100_000, 50)
+    assert {job["state"] for job in bed.jobs()} == {"done"}
 
 
 def test_300_files_dropped_at_once_come_back(bed: Bed) -> None:
